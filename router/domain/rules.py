@@ -1,0 +1,67 @@
+"""The numbers that the rules work with, and their defaults. `router.settings` lets an operator change each one."""
+
+from typing import Literal
+
+import msgspec
+
+Policy = Literal["balanced", "freshest", "round-robin"]
+AcceptWhen = Literal["carrier", "country", "always"]
+AmbiguousPolicy = Literal["wait", "resend", "fail"]
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """All bounds in one value, handed to the pure functions of this package. Times are seconds."""
+
+    # Leases and failover
+    lease_seconds: float = 8.0
+    """How long a seed may take to give a message to the radio, from hand-over. Short beats long (research: best of five)."""
+    skew_seconds: float = 2.0
+    """Added to a lease's end before another seed may send: what a phone's clock may be off by."""
+    pickup_seconds: float = 4.0
+    """A message that its seed has not fetched for so long moves at once: it was never handed over."""
+    radio_seconds: float = 30.0
+    """Silence after a seed said that it gave the message to the radio; after it the attempt is ambiguous."""
+    max_attempts: int = 5
+    failover_budget: float = 0.2
+    """Failovers allowed per first attempt; past it only seeds known to be good are used."""
+    failover_budget_burst: float = 50.0
+    republish_seconds: float = 5.0
+    """A pending message that is neither queued nor parked for so long is published again; doubles each time."""
+
+    # Choosing
+    policy: Policy = "balanced"
+    choices: int = 5
+    """How many random candidates are compared by `balanced`."""
+    cross_carrier: bool = False
+    """May a seed of another carrier of the same country serve, when the recipient's carrier has none with room?"""
+    accept_when: AcceptWhen = "country"
+    """Where a seed must be online for a message to be accepted at all: else the caller hears 'no available devices'."""
+    online_window_seconds: float = 20.0
+    pace_seconds: float = 3.0
+    """How long a seed takes for one part, unless the seed says otherwise."""
+    lease_fill: float = 0.5
+    """The share of a lease that may be planned full: room = lease × fill ÷ pace, at least one message."""
+    parts_per_half_hour: int = 30
+    """Android's own limit for an app, in parts. 0 = none; so for the next two."""
+    parts_per_hour: int = 0
+    parts_per_day: int = 0
+
+    retry_seed_seconds: float = 15.0
+    """A seed that has had a message is passed over for it for so long; after that it may try again, if none is better."""
+
+    # Breaker
+    breaker_failures: int = 2
+    breaker_pause_seconds: float = 15.0
+    breaker_pause_max_seconds: float = 300.0
+    stats_decay: float = 0.95
+    """What an outcome is worth after the next one: 0.95 remembers about the last twenty."""
+
+    # Messages and codes
+    code_seconds: float = 300.0
+    sms_seconds: float = 3600.0
+    """How long a plain SMS may wait for a seed."""
+    code_length: int = 6
+    code_tries: int = 5
+    replace_older_code: bool = True
+    """A new code to the same phone by the same account cancels the older open one."""
+    default_region: str = "DZ"

@@ -1,0 +1,105 @@
+"""What a seed is, as the choice sees it: one SIM in one phone, with its signs of life, its room and its record so far."""
+
+import msgspec
+
+from router.domain.rules import Rules
+
+WINDOWS: tuple[tuple[str, int, int], ...] = (("half_hour", 1800, 60), ("hour", 3600, 60), ("day", 86400, 3600))
+"""Quota windows: name, length and bucket in seconds. Parts are counted per bucket, so a window slides by its bucket."""
+
+
+class Quota(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How many parts a SIM may send per window. None = the router's setting, 0 = no limit."""
+
+    half_hour: int | None = None
+    hour: int | None = None
+    day: int | None = None
+
+
+class Seed(msgspec.Struct, kw_only=True):
+    """One seed at one moment. Times are Unix seconds by the router's clock; `in_flight` and `used` count parts."""
+
+    id: str
+    """The IMSI, or whatever the seed calls itself."""
+    msisdn: str = ""
+    kind: str = "seed"
+    """`seed_type` of the ping."""
+    carrier: str = ""
+    country: str = ""
+    enrolled: bool = False
+    enabled: bool = True
+    draining: bool = False
+    first_ping: float = 0.0
+    lps: float = 0.0
+    window_seconds: float = 0.0
+    """Online window; 0 = the setting."""
+    pace_seconds: float = 0.0
+    """Time it takes for one part; 0 = the setting."""
+    quota: Quota = Quota()
+    used: tuple[int, int, int] = (0, 0, 0)
+    """Parts in the current half hour, hour, day."""
+    in_flight: int = 0
+    consecutive_failures: int = 0
+    failed_at: float = 0.0
+    bad: float = 0.0
+    outcomes: float = 0.0
+    """Failures and all outcomes, both decaying (`stats_decay`)."""
+    seconds_to_sent: float = 0.0
+    """Recent time from hand-over to sent, smoothed."""
+    sent: int = 0
+    failed: int = 0
+
+    def is_online(self, now: float, rules: Rules) -> bool:
+        """Did it ping within its online window?"""
+        return self.lps > 0 and now - self.lps <= (self.window_seconds or rules.online_window_seconds)
+
+    def is_dispatchable(self) -> bool:
+        """May it be given messages at all, were it online and had it room? (invariant 6: enrolled)"""
+        return self.enrolled and self.enabled and not self.draining and bool(self.carrier)
+
+    def tripped_until(self, rules: Rules) -> float:
+        """When the breaker lets a probe through; 0 while it is closed. It needs no state: it follows from the run of failures."""
+        beyond = self.consecutive_failures - rules.breaker_failures
+        if beyond < 0:
+            return 0.0
+        return self.failed_at + min(rules.breaker_pause_seconds * 2.0 ** min(beyond, 20), rules.breaker_pause_max_seconds)
+
+    def is_on_probation(self, rules: Rules) -> bool:
+        """The breaker has been open and no success has closed it: one probe at a time."""
+        return self.consecutive_failures >= rules.breaker_failures
+
+    def is_known_good(self) -> bool:
+        """Its last outcome was a success: what a failover storm may still use."""
+        return self.consecutive_failures == 0 and self.sent > 0
+
+    def failure_share(self) -> float:
+        """Smoothed: a seed without a history stands at one in ten."""
+        return (self.bad + 0.5) / (self.outcomes + 5.0)
+
+    def quota_limits(self, rules: Rules) -> tuple[int, int, int]:
+        """Parts per half hour, hour and day; 0 = no limit."""
+        defaults = (rules.parts_per_half_hour, rules.parts_per_hour, rules.parts_per_day)
+        own = (self.quota.half_hour, self.quota.hour, self.quota.day)
+        half_hour, hour, day = (fallback if limit is None else limit for limit, fallback in zip(own, defaults, strict=True))
+        return half_hour, hour, day
+
+    def quota_left(self, rules: Rules) -> int:
+        """Parts that every window still allows."""
+        left = [limit - used for limit, used in zip(self.quota_limits(rules), self.used, strict=True) if limit > 0]
+        return max(0, min(left, default=1_000_000))
+
+    def capacity(self, rules: Rules) -> int:
+        """Parts it may hold at once: what it can send within the planned share of a lease, at least one (research/routing.md)."""
+        if self.is_on_probation(rules):
+            return 1
+        pace = self.pace_seconds or rules.pace_seconds
+        return max(1, int(rules.lease_seconds * rules.lease_fill / pace)) if pace > 0 else 1
+
+    def has_room(self, parts: int, rules: Rules) -> bool:
+        """A message longer than the capacity still fits an idle seed, if the quota allows."""
+        fits = self.in_flight == 0 or self.in_flight + parts <= self.capacity(rules)
+        return fits and parts <= self.quota_left(rules)
+
+    def score(self, rules: Rules) -> float:
+        """Lowest is best (research/routing.md, best of five)."""
+        return self.in_flight / self.capacity(rules) + 8.0 * self.failure_share() + self.seconds_to_sent / 10.0

@@ -1,0 +1,130 @@
+"""Which seed gets a message: the whole policy in one pure function, with the reasons why the others were passed over.
+
+1. A seed that may not have it is passed over, with a reason (`why_not`).
+2. Of the first `choices` that may (they come in random order), `balanced` takes the lowest score; the other policies take the first,
+   since their candidates come in the policy's own order (`directory`).
+3. Nobody: the message waits. It is never pushed onto a seed without room.
+
+The score weighs failures and recent slowness more than the freshest ping: research/routing.md, where "best of five" came within a
+point of an oracle, and every policy without a bound on room collapsed.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from router.domain.rules import Rules
+from router.domain.seed import Seed
+
+Reason = Literal["not enrolled", "disabled", "draining", "offline", "tripped", "no room", "quota used", "tried", "not known good"]
+REASONS: tuple[Reason, ...] = (
+    "not enrolled", "disabled", "draining", "offline", "tripped", "no room", "quota used", "tried", "not known good",
+)  # fmt: skip
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message asks of a seed."""
+
+    carrier: str
+    """MCC+MNC of the recipient; empty = any of the country."""
+    country: str
+    parts: int = 1
+    tried: Mapping[str, float] = {}
+    """Seeds that had it already, and until when they are to be passed over."""
+    known_good_only: bool = False
+    """The failover budget is used up."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """A seed, or none, and why."""
+
+    seed: Seed | None = None
+    score: float = 0.0
+    compared: tuple[tuple[str, float], ...] = ()
+    """The eligible candidates that lost, with their scores."""
+    passed_over: Mapping[Reason, int] = {}
+    """How many were looked at and could not have it, by reason."""
+    on_net: bool = True
+
+    @property
+    def why(self) -> str:
+        """The choice in words, as `messages trace` prints it."""
+        beaten = ", ".join(f"{seed} {score:.2f}" for seed, score in self.compared)
+        passed = ", ".join(f"{count} {reason}" for reason, count in self.passed_over.items())
+        words = [f"score {self.score:.2f}" if self.seed else "no seed"]
+        if beaten:
+            words.append(f"better than {beaten}")
+        if passed:
+            words.append(f"passed over: {passed}")
+        if not self.on_net:
+            words.append("another carrier's seed")
+        return "; ".join(words)
+
+
+def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None:
+    """Why this seed may not have the message; None when it may."""
+    if not seed.enrolled or not seed.carrier:
+        return "not enrolled"
+    if not seed.enabled:
+        return "disabled"
+    if seed.draining:
+        return "draining"
+    if not seed.is_online(now, rules):
+        return "offline"
+    if now < seed.tripped_until(rules):
+        return "tripped"
+    if need.tried.get(seed.id, 0.0) > now:
+        return "tried"
+    if need.known_good_only and not seed.is_known_good():
+        return "not known good"
+    if need.parts > seed.quota_left(rules):
+        return "quota used"
+    if not seed.has_room(need.parts, rules):
+        return "no room"
+    return None
+
+
+def choose_seed(candidates: Iterable[Seed], need: Need, now: float, rules: Rules) -> Choice:
+    """The best of the candidates, taken from the iterable only as far as needed: as many looks for 100 seeds as for 100,000."""
+    wanted = rules.choices if rules.policy == "balanced" else 1
+    eligible: list[tuple[float, Seed]] = []
+    passed_over: dict[Reason, int] = {}
+    for seed in candidates:
+        reason = why_not(seed, need, now, rules)
+        if reason is not None:
+            passed_over[reason] = passed_over.get(reason, 0) + 1
+            continue
+        eligible.append((seed.score(rules), seed))
+        if len(eligible) == wanted:
+            break
+    if not eligible:
+        return Choice(passed_over=passed_over)
+    eligible.sort(key=lambda pair: pair[0])
+    (score, best), *others = eligible
+    beaten = tuple((seed.id, round(lost, 2)) for lost, seed in others)
+    return Choice(seed=best, score=score, compared=beaten, passed_over=passed_over)
+
+
+class FailoverBudget:
+    """Failovers allowed, as a share of first attempts: a storm must not feed on itself.
+
+    A token bucket: each first attempt adds `failover_budget` tokens, up to the burst; each failover takes one. It starts full.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._share = rules.failover_budget
+        self._burst = rules.failover_budget_burst
+        self._tokens = self._burst
+
+    def first_attempt(self) -> None:
+        self._tokens = min(self._burst, self._tokens + self._share)
+
+    def is_used_up(self) -> bool:
+        return self._tokens < 1.0
+
+    def failover(self) -> None:
+        self._tokens = max(0.0, self._tokens - 1.0)
+
+    def __repr__(self) -> str:
+        return f"<FailoverBudget {self._tokens:.1f} of {self._burst:.0f}>"

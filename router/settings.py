@@ -1,0 +1,127 @@
+"""Every setting, its default and its bounds. From the environment (`SEEDROUTER_*`), or a `.env` in the working folder.
+
+The rules' own numbers have their defaults in `domain/rules.py`; here they get their bounds and their names for operators.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from router.domain.rules import AcceptWhen, AmbiguousPolicy, Policy, Rules
+
+_RULES = Rules()
+
+
+def default_data() -> Path:
+    """Where data goes when nobody says: `$XDG_DATA_HOME/seedrouter`, or `~/.local/share/seedrouter`."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "seedrouter"
+
+
+def _rule(name: str, **bounds: Any) -> Any:
+    return Field(default=getattr(_RULES, name), **bounds)
+
+
+class Settings(BaseSettings):
+    """All settings of all roles. Times are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="SEEDROUTER_", env_file=".env", extra="ignore", validate_default=True)
+
+    # Where things are
+    data: Path = Field(default_factory=default_data, description="the data folder: embedded Redis, secrets, run.json")
+    redis_url: str = Field(default="", description="redis://, rediss:// or unix://; empty = bring one along in the data folder")
+    broker_url: str = Field(default="", description="kombu URL of the queue; empty = the same Redis")
+    host: str = Field(default="127.0.0.1", description="address the API listens on")
+    port: int = Field(default=8080, ge=0, le=65535, description="port of the API")
+    public_url: str = Field(default="", description="how clients reach the API, where it differs")
+    dispatcher_metrics_port: int = Field(default=9401, ge=0, le=65535, description="0 = any free one")
+    timekeeper_metrics_port: int = Field(default=9402, ge=0, le=65535, description="0 = any free one")
+    log_format: str = Field(default="auto", pattern="^(auto|console|json)$", description="auto = console on a terminal, else JSON")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    # Secrets: those not given are made at the first start and kept in the data folder
+    operator_token: SecretStr = SecretStr("")
+    jwt_secret: SecretStr = SecretStr("")
+    mobile_private_token: SecretStr = SecretStr("")
+    code_pepper: SecretStr = Field(default=SecretStr(""), description="64 hex digits: keys the hashes of codes")
+    seal_key: SecretStr = Field(default=SecretStr(""), description="64 hex digits: seals message texts (AES-256-GCM)")
+    enrolment_token: SecretStr = Field(default=SecretStr(""), description="lets a seed enrol itself by its ping; empty = off")
+
+    # Bounds of what is taken in
+    max_body_bytes: int = Field(default=65536, ge=1024, description="larger request bodies are refused with 413")
+    max_queue_length: int = Field(default=1_000_000, ge=1, description="beyond it new messages are refused with 503")
+    max_messages_per_pull: int = Field(default=100, ge=1, le=1000)
+    max_reports_per_call: int = Field(default=1000, ge=1)
+    max_wait_seconds: float = Field(default=30.0, ge=0, le=120, description="of a seed's long-poll")
+    max_text_length: int = Field(default=1600, ge=1, description="characters of a plain SMS")
+    retention_seconds: int = Field(default=7 * 86400, ge=60, description="how long a record is kept after its message's time is over")
+    idempotency_seconds: int = Field(default=86400, ge=60)
+
+    # Accounts' defaults
+    currency: str = Field(default="DZD", pattern="^[A-Z]{3}$")
+    price: int = Field(default=0, ge=0, description="minor units per message, for accounts without a price of their own")
+    daily_limit: int = Field(default=100, ge=0, description="messages per account and UTC day; 0 = none")
+    hourly_limit: int = Field(default=0, ge=0, description="messages per account and hour; 0 = none")
+    phone_hourly_limit: int = Field(default=10, ge=0, description="messages per phone, account and hour; 0 = none")
+    ambiguous_policy: AmbiguousPolicy = "wait"
+    default_template: str = Field(default="Your code is {code}. It is valid for {minutes} minutes.")
+
+    # Seeds
+    open_seeds: bool = Field(default=False, description="pinged seeds may send without enrolment: for closed networks only")
+
+    # Workers
+    prefetch: int = Field(default=100, ge=1, le=10000, description="messages a dispatcher takes from the queue at once")
+    visibility_timeout_seconds: float = Field(default=30.0, ge=5, description="stock Redis transport: when what a dead dispatcher held returns")
+    timer_shards: int = Field(default=4, ge=1, le=256, description="must be the same for all roles")
+    stop_grace_seconds: float = Field(default=20.0, ge=1)
+
+    # The rules' own
+    lease_seconds: float = _rule("lease_seconds", gt=0, le=600)
+    skew_seconds: float = _rule("skew_seconds", ge=0, le=600)
+    pickup_seconds: float = _rule("pickup_seconds", gt=0, le=600)
+    radio_seconds: float = _rule("radio_seconds", gt=0, le=3600)
+    max_attempts: int = _rule("max_attempts", ge=1, le=100)
+    failover_budget: float = _rule("failover_budget", ge=0, le=10)
+    failover_budget_burst: float = _rule("failover_budget_burst", ge=1)
+    republish_seconds: float = _rule("republish_seconds", gt=0)
+    policy: Policy = _rule("policy")
+    choices: int = _rule("choices", ge=1, le=50)
+    cross_carrier: bool = _rule("cross_carrier")
+    accept_when: AcceptWhen = _rule("accept_when")
+    online_window_seconds: float = _rule("online_window_seconds", gt=0)
+    pace_seconds: float = _rule("pace_seconds", gt=0)
+    lease_fill: float = _rule("lease_fill", gt=0, le=1)
+    parts_per_half_hour: int = _rule("parts_per_half_hour", ge=0)
+    parts_per_hour: int = _rule("parts_per_hour", ge=0)
+    parts_per_day: int = _rule("parts_per_day", ge=0)
+    retry_seed_seconds: float = _rule("retry_seed_seconds", ge=0)
+    breaker_failures: int = _rule("breaker_failures", ge=1)
+    breaker_pause_seconds: float = _rule("breaker_pause_seconds", gt=0)
+    breaker_pause_max_seconds: float = _rule("breaker_pause_max_seconds", gt=0)
+    stats_decay: float = _rule("stats_decay", gt=0, lt=1)
+    code_seconds: float = _rule("code_seconds", ge=30, le=3600)
+    sms_seconds: float = _rule("sms_seconds", ge=5)
+    code_length: int = _rule("code_length", ge=4, le=10)
+    code_tries: int = _rule("code_tries", ge=1, le=100)
+    replace_older_code: bool = _rule("replace_older_code")
+    default_region: str = _rule("default_region", pattern="^[A-Z]{2}$")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.breaker_pause_max_seconds < self.breaker_pause_seconds:
+            raise ValueError("breaker_pause_max_seconds must not be less than breaker_pause_seconds")
+        return self
+
+    def rules(self) -> Rules:
+        """The rules' numbers as the domain takes them."""
+        return Rules(**{field.name: getattr(self, field.name) for field in msgspec.structs.fields(Rules)})
+
+    def given_secrets(self) -> dict[str, str]:
+        """The secrets that were given by settings, by their name in `router.secrets`."""
+        names = ("operator_token", "jwt_secret", "mobile_private_token", "code_pepper", "seal_key")
+        values = {name: getattr(self, name).get_secret_value() for name in names}
+        return {name: value for name, value in values.items() if value}

@@ -1,0 +1,12 @@
+-- The seed fetches: attempts move from what waits to what it holds.
+-- KEYS[1] outbox:{id}  sorted set: attempt waiting -> when it was reserved
+-- KEYS[2] held:{id}    sorted set: attempt fetched -> when it was reserved
+-- ARGV    1 how many at the most
+-- Answers the attempts, oldest first.
+local popped = redis.call('ZPOPMIN', KEYS[1], ARGV[1])
+local attempts = {}
+for i = 1, #popped, 2 do
+  redis.call('ZADD', KEYS[2], popped[i + 1], popped[i])
+  attempts[#attempts + 1] = popped[i]
+end
+return attempts

@@ -1,0 +1,241 @@
+"""Seeds at rest, and what they are to send.
+
+- `seed:{<id>}` hash, `FIELDS` below and `token_hash` · `outbox:{<id>}` what waits for it · `held:{<id>}` what it has fetched ·
+  `quota:{<id>}` parts per minute and hour. One tag, so that room is decided and taken in one script.
+- `online:<carrier>` sorted set seed → LPS (`online:-` for seeds whose carrier is not known) · `carriers` the set of these carriers ·
+  `seeds:changed` sorted set seed → when something other than a ping changed it · `seeds:all` sorted set seed → first ping or enrolment.
+
+An attempt stands in outbox and held as `<message id>:<number>:<parts>`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from router.domain.lifecycle import Release
+from router.domain.rules import Rules
+from router.domain.seed import Quota, Seed
+from router.store.redis import Batch, Script, text
+
+_VIEW = Script("seed_view")
+_PING = Script("seed_ping")
+_RESERVE = Script("seed_reserve")
+_TAKE = Script("seed_take")
+_FINISH = Script("seed_finish")
+
+FIELDS = (
+    "msisdn", "kind", "carrier", "country", "enrolled", "enabled", "draining", "first_ping", "lps", "window_seconds", "pace_seconds",
+    "quota", "in_flight", "consecutive_failures", "failed_at", "bad", "outcomes", "seconds_to_sent", "sent", "failed",
+)  # fmt: skip
+_CHANGES_KEPT_SECONDS = 600.0
+_UNKNOWN = "-"
+
+
+class Slip(msgspec.Struct, frozen=True):
+    """One attempt in a seed's outbox."""
+
+    message_id: str
+    number: int
+    parts: int
+
+    def __str__(self) -> str:
+        return f"{self.message_id}:{self.number}:{self.parts}"
+
+    @classmethod
+    def parse(cls, member: bytes) -> "Slip":
+        message_id, number, parts = member.decode().rsplit(":", 2)
+        return cls(message_id, int(number), int(parts))
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What an API call of a seed is checked against."""
+
+    known: bool
+    token_hash: str
+    carrier: str
+    enrolled: bool
+
+
+class Seeds:
+    """Every method adds to a batch, or runs an empty one where it says so."""
+
+    def __init__(self, rules: Rules, *, open_seeds: bool = False) -> None:
+        self._rules = rules
+        self._open_seeds = open_seeds
+
+    @staticmethod
+    def key(seed_id: str) -> str:
+        return f"seed:{{{seed_id}}}"
+
+    @staticmethod
+    def _places(seed_id: str) -> tuple[str, str, str, str]:
+        return f"seed:{{{seed_id}}}", f"outbox:{{{seed_id}}}", f"held:{{{seed_id}}}", f"quota:{{{seed_id}}}"
+
+    # Signs of life
+
+    @staticmethod
+    def ping(batch: Batch, seed: Seed, now: float, token_hash: str | None) -> int:
+        """A ping with what the seed says of itself; a token hash enrols it. The answer at this place is {carrier, '1' = enrolled now}."""
+        enrol = "0" if token_hash is None else "1"
+        about = (seed.msisdn, seed.kind, seed.carrier, seed.country)
+        return batch.call(_PING, (Seeds.key(seed.id),), repr(now), *about, enrol, token_hash or "")
+
+    @staticmethod
+    def touch(batch: Batch, seed_id: str, carrier: str, now: float, *, first: bool = False) -> None:
+        """Any sign of life: the last ping time, in the record and in the carrier's list."""
+        batch.add("HSET", Seeds.key(seed_id), "lps", repr(now))
+        batch.add("ZADD", f"online:{carrier or _UNKNOWN}", repr(now), seed_id)
+        if first:
+            batch.add("SADD", "carriers", carrier or _UNKNOWN)
+            batch.add("ZADD", "seeds:all", "NX", repr(now), seed_id)
+
+    @staticmethod
+    def mark_changed(batch: Batch, seed_id: str, now: float) -> None:
+        """Tells the dispatchers to look at it again."""
+        batch.add("ZADD", "seeds:changed", repr(now), seed_id)
+
+    @staticmethod
+    def trim_changes(batch: Batch, now: float) -> None:
+        batch.add("ZREMRANGEBYSCORE", "seeds:changed", "-inf", repr(now - _CHANGES_KEPT_SECONDS))
+
+    # Reading
+
+    def view(self, batch: Batch, seed_id: str, now: float) -> int:
+        """Adds a read of all that the choice wants to know; hand the answer at this place to `parse`."""
+        seed, _, _, quota = self._places(seed_id)
+        return batch.call(_VIEW, (seed, quota), repr(now), *FIELDS)
+
+    def parse(self, seed_id: str, answer: list[Any] | None) -> Seed | None:
+        """The seed from an answer to `view`; None where there is none."""
+        if answer is None:
+            return None
+        half_hour, hour, day, values = answer
+        fields = dict(zip(FIELDS, map(text, values), strict=True))
+        return Seed(
+            id=seed_id,
+            msisdn=fields["msisdn"],
+            kind=fields["kind"] or "seed",
+            carrier=fields["carrier"],
+            country=fields["country"],
+            enrolled=fields["enrolled"] == "1" or self._open_seeds,
+            enabled=fields["enabled"] != "0",
+            draining=fields["draining"] == "1",
+            first_ping=float(fields["first_ping"] or 0),
+            lps=float(fields["lps"] or 0),
+            window_seconds=float(fields["window_seconds"] or 0),
+            pace_seconds=float(fields["pace_seconds"] or 0),
+            quota=msgspec.json.decode(fields["quota"], type=Quota) if fields["quota"] else Quota(),
+            used=(half_hour, hour, day),
+            in_flight=int(fields["in_flight"] or 0),
+            consecutive_failures=int(fields["consecutive_failures"] or 0),
+            failed_at=float(fields["failed_at"] or 0),
+            bad=float(fields["bad"] or 0),
+            outcomes=float(fields["outcomes"] or 0),
+            seconds_to_sent=float(fields["seconds_to_sent"] or 0),
+            sent=int(fields["sent"] or 0),
+            failed=int(fields["failed"] or 0),
+        )
+
+    async def load(self, batch: Batch, ids: Sequence[str], now: float) -> list[Seed | None]:
+        """These seeds, in order. Runs the (empty) batch."""
+        for seed_id in ids:
+            self.view(batch, seed_id, now)
+        return [self.parse(seed_id, answer) for seed_id, answer in zip(ids, await batch.run(), strict=True)]
+
+    @staticmethod
+    async def carriers(batch: Batch) -> list[str]:
+        """Carriers that ever had a seed, '-' for unknown ones. Runs the (empty) batch."""
+        batch.add("SMEMBERS", "carriers")
+        return sorted(text(carrier) for carrier in (await batch.run())[0])
+
+    @staticmethod
+    def pinged_since(batch: Batch, carrier: str, since: float) -> int:
+        """Adds a read of who was heard of since; the answer at this place is flat: id, LPS, id, LPS, …, oldest first."""
+        return batch.add("ZRANGEBYSCORE", f"online:{carrier}", repr(since), "+inf", "WITHSCORES")
+
+    @staticmethod
+    def changed_since(batch: Batch, since: float) -> int:
+        """Adds a read of what else changed; the answer at this place is like that of `pinged_since`."""
+        return batch.add("ZRANGEBYSCORE", "seeds:changed", repr(since), "+inf", "WITHSCORES")
+
+    @staticmethod
+    async def all_ids(batch: Batch) -> list[str]:
+        """Every seed that was ever pinged or enrolled, in that order. Runs the (empty) batch."""
+        batch.add("ZRANGE", "seeds:all", 0, -1)
+        return [text(seed_id) for seed_id in (await batch.run())[0]]
+
+    @staticmethod
+    def credentials(batch: Batch, seed_id: str) -> int:
+        """Adds a read of what a call of this seed is checked against; hand the answer at this place to `parse_credentials`."""
+        return batch.add("HMGET", Seeds.key(seed_id), "enabled", "token_hash", "carrier", "enrolled")
+
+    def parse_credentials(self, answer: list[bytes | None]) -> Credentials:
+        enabled, token_hash, carrier, enrolled = answer
+        return Credentials(enabled is not None, text(token_hash), text(carrier), enrolled == b"1")
+
+    # The outbox
+
+    def reserve(self, batch: Batch, seed: Seed, slip: Slip, now: float) -> int:
+        """Takes a place at the seed; the answer at this place is b'ok', or why not."""
+        waived = "1" if self._open_seeds else "0"
+        limits = seed.quota_limits(self._rules)
+        capacity = seed.capacity(self._rules)
+        return batch.call(_RESERVE, self._places(seed.id), str(slip), slip.parts, repr(now), capacity, *limits, waived)
+
+    def take(self, batch: Batch, seed_id: str, limit: int) -> int:
+        """The seed fetches; the answer at this place is a list of slips, to be parsed."""
+        _, outbox, held, _ = self._places(seed_id)
+        return batch.call(_TAKE, (outbox, held), limit)
+
+    @staticmethod
+    def put_back(batch: Batch, seed_id: str, slip: Slip, now: float) -> None:
+        """A slip that was fetched before its message knew of it waits again."""
+        batch.add("ZREM", f"held:{{{seed_id}}}", str(slip))
+        batch.add("ZADD", f"outbox:{{{seed_id}}}", repr(now), str(slip))
+
+    @staticmethod
+    def waiting(batch: Batch, seed_id: str) -> int:
+        """Adds a count of what waits in a seed's outbox."""
+        return batch.add("ZCARD", f"outbox:{{{seed_id}}}")
+
+    def finish(self, batch: Batch, slip: Slip, release: Release, now: float) -> int:
+        """Frees the place and keeps the record of the seed; the answer at this place is 1, or 0 where it was free already."""
+        handed = "1" if release.handed_over else "0"
+        seconds = "" if release.seconds is None else f"{release.seconds:.4f}"
+        decay = self._rules.stats_decay
+        return batch.call(_FINISH, self._places(release.seed), str(slip), slip.parts, release.outcome, handed, repr(now), seconds, decay)
+
+    # What an operator changes
+
+    @staticmethod
+    def enrol(batch: Batch, seed: Seed, token_hash: str, now: float) -> None:
+        """Makes it dispatchable; what is given about it stands above what it says itself."""
+        fields: list[str] = ["enrolled", "1", "token_hash", token_hash]
+        for name in ("msisdn", "carrier", "country"):
+            if value := getattr(seed, name):
+                fields += [name, value]
+        if seed.pace_seconds:
+            fields += ["pace_seconds", repr(seed.pace_seconds)]
+        if seed.quota != Quota():
+            fields += ["quota", msgspec.json.encode(seed.quota).decode()]
+        batch.add("HSETNX", Seeds.key(seed.id), "enabled", "1")
+        batch.add("HSET", Seeds.key(seed.id), *fields)
+        batch.add("ZADD", "seeds:all", "NX", repr(now), seed.id)
+        batch.add("SADD", "carriers", seed.carrier or _UNKNOWN)
+        Seeds.mark_changed(batch, seed.id, now)
+
+    @staticmethod
+    def change(batch: Batch, seed_id: str, fields: dict[str, str], now: float) -> None:
+        """Sets fields of a seed that exists."""
+        flat = [item for pair in fields.items() for item in pair]
+        batch.add("HSET", Seeds.key(seed_id), *flat)
+        Seeds.mark_changed(batch, seed_id, now)
+
+    @staticmethod
+    def move_carrier(batch: Batch, seed: Seed, carrier: str) -> None:
+        """A corrected carrier: it is listed there, and no more where it was."""
+        batch.add("ZREM", f"online:{seed.carrier or _UNKNOWN}", seed.id)
+        batch.add("SADD", "carriers", carrier)
+        if seed.lps:
+            batch.add("ZADD", f"online:{carrier}", repr(seed.lps), seed.id)

@@ -1,0 +1,42 @@
+"""All that is stored, wired in one place."""
+
+from redis.asyncio import Redis
+
+from router.domain.rules import Rules
+from router.store.accounts import Accounts
+from router.store.messages import Messages, Seals
+from router.store.parking import Parking
+from router.store.portability import Portability
+from router.store.redis import Batch
+from router.store.seeds import Seeds
+from router.store.timers import Timers
+
+OUTBOX_CHANNEL = "outbox"
+"""Dispatchers publish the ids of seeds that have something to fetch, separated by blanks; a hint only, it may be lost."""
+
+
+class Store:
+    """One per process. The parts add their commands to a `batch()`, which is one round trip."""
+
+    def __init__(
+        self, redis: "Redis", rules: Rules, sealer: Seals, *, timer_shards: int, retention_seconds: int, idempotency_seconds: int,
+        open_seeds: bool,
+    ) -> None:  # fmt: skip
+        self.redis = redis
+        self.messages = Messages(sealer, retention_seconds)
+        self.seeds = Seeds(rules, open_seeds=open_seeds)
+        self.accounts = Accounts(idempotency_seconds, retention_seconds)
+        self.timers = Timers(timer_shards)
+        self.parking = Parking()
+        self.portability = Portability()
+
+    def batch(self) -> Batch:
+        return Batch(self.redis)
+
+    async def time(self) -> float:
+        """Redis' clock, in Unix seconds."""
+        seconds, microseconds = await self.redis.time()
+        return float(seconds) + float(microseconds) / 1e6
+
+    async def close(self) -> None:
+        await self.redis.aclose()
