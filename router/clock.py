@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from router.domain.errors import Unavailable
+
 _log = structlog.get_logger()
 MEASURE_EVERY_SECONDS = 30.0
 _LARGE_OFFSET_SECONDS = 1.0
@@ -41,5 +43,5 @@ class Clock:
             await asyncio.sleep(MEASURE_EVERY_SECONDS)
             try:
                 await self.measure(ask)
-            except OSError as error:
+            except Unavailable as error:
                 _log.warning("clock.not_measured", error=str(error))

@@ -144,7 +144,9 @@ class EmbeddedRedis:
                 log.info("redis_adopted", pid=pid, socket=str(self._socket))
                 return
             if time.monotonic() >= deadline:
-                raise RedisFailed(f"a Redis of this data folder lives but does not answer on {self._socket} (its pid is in redis.pid)")
+                raise RedisFailed(
+                    f"a Redis of this data folder lives but does not answer on {self._socket} (its pid is in redis.pid)"
+                )
             time.sleep(POLL_SECONDS)
         try:
             self._spawn(server_lock, deadline)

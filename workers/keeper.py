@@ -18,7 +18,7 @@ EXIT_CONFIGURATION = 78
 BACKOFF_SECONDS = 0.2
 BACKOFF_MAX_SECONDS = 10.0
 SETTLED_SECONDS = 30.0
-"""A child that lived for so long starts again without delay growing on."""
+"""After a child that lived for so long, the delay begins anew."""
 STARTED_SECONDS = 10.0
 """A child that lived for so long, or was ready, has started; one that never did is given up after `START_TRIES`."""
 START_TRIES = 5
@@ -53,6 +53,7 @@ class Keeper:
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._spawning = asyncio.Lock()
+        self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._has_started = False
         self._failed_starts = 0
@@ -67,9 +68,10 @@ class Keeper:
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
-    def start(self) -> None:
-        """Begin to keep the child running, as a task of the running loop."""
+    async def start(self) -> None:
+        """Begin to keep the child running, as a task of the running loop; returns when its first process was started, or could not be."""
         self._task = asyncio.create_task(self._keep(), name=f"keep {self.child.name}")
+        await self._tried.wait()
 
     def mark_ready(self) -> None:
         """The child answered that it is ready: from now on it is restarted however often it ends."""
@@ -89,29 +91,29 @@ class Keeper:
         if process is not None and process.returncode is None:
             with suppress(ProcessLookupError):
                 process.terminate()
-            if not await self._ends_within(kill_now):
+            if not await self._ends_within(self._task, kill_now):
                 log.warning("child_killed", role=self.child.name, pid=process.pid, grace_seconds=self.child.stop_grace_seconds)
                 _kill_group(process.pid)
         await self._task
 
-    async def _ends_within(self, kill_now: asyncio.Event) -> bool:
-        assert self._task is not None
+    async def _ends_within(self, task: asyncio.Task[None], kill_now: asyncio.Event) -> bool:
         killing = asyncio.create_task(kill_now.wait())
         try:
-            done, _ = await asyncio.wait(
-                {self._task, killing}, timeout=self.child.stop_grace_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            grace_seconds = self.child.stop_grace_seconds
+            done, _ = await asyncio.wait({task, killing}, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             killing.cancel()
-        return self._task in done
+        return task in done
 
     async def _keep(self) -> None:
         while True:
             began = time.monotonic()
             async with self._spawning:
                 if self._stopping.is_set():
+                    self._tried.set()
                     return
                 self._process = process = await self._spawn()
+                self._tried.set()
             code = EXIT_NOT_RUN
             if process is not None:
                 code = await process.wait()
@@ -146,7 +148,7 @@ class Keeper:
         try:
             process = await asyncio.create_subprocess_exec(*child.argv, env=env, stdin=DEVNULL, start_new_session=True)
         except OSError as error:
-            log.error("child_not_run", role=child.name, program=child.argv[0], reason=error.strerror)
+            log.warning("child_not_run", role=child.name, program=child.argv[0], reason=error.strerror)
             return None
         log.info("child_started", role=child.name, pid=process.pid)
         return process

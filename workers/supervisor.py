@@ -109,14 +109,14 @@ class Supervisor:
         child = keeper.child
         url = child.ready_url
         if url is None:
-            keeper.start()
+            await keeper.start()
             return True
         # Whatever answers there before the child was started would be taken for it: a role of a supervisor that was killed
         # (it ends soon), or another program on the port (it stays).
         if not await _becomes(client, url, child.ready_timeout_seconds, answering=False):
             log.error("ready_url_taken", role=child.name, url=url)
             return False
-        keeper.start()
+        await keeper.start()
         if not await _becomes(client, url, child.ready_timeout_seconds, answering=True):
             log.error("child_not_ready", role=child.name, url=url, after_seconds=child.ready_timeout_seconds)
             return False

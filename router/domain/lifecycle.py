@@ -45,6 +45,10 @@ SETTLE_LATER_SECONDS = 5.0
 """Whoever ends a message settles it at once; the timekeeper does, so much later, if that process died in between."""
 
 
+_QUEUED_MARGIN_SECONDS = 1.0
+"""What the clocks of those who publish may differ by."""
+
+
 class Stale(RouterError):
     """What was said of an attempt is no longer (or never was) true: it changes nothing."""
 
@@ -259,8 +263,12 @@ _TIMED_OUT: dict[AttemptState, tuple[AttemptState, str]] = {
 }
 
 
-def due(message: Message, now: float, rules: Rules) -> Decision:
-    """What time alone does to a message; the same message when nothing is due. Settling is left to the service, which has the wallet."""
+def due(message: Message, now: float, rules: Rules, lane_head_at: float | None = None) -> Decision:
+    """What time alone does to a message; the same message when nothing is due. Settling is left to the service, which has the wallet.
+
+    `lane_head_at` is when the oldest entry of its lane was queued (None: the lane is empty, or nobody knows): while that one still
+    waits, so does this one, and it is not published again.
+    """
     released: tuple[Release, ...] = ()
     for attempt in message.open_attempts:
         if now < _deadline(attempt, rules):
@@ -283,7 +291,10 @@ def due(message: Message, now: float, rules: Rules) -> Decision:
         message, withdrawn = _withdraw_unfetched(moved, now)
         return Decision(message, released + withdrawn)
     if message.state == "pending" and message.parked_at is None and now >= _republish_at(message, rules):
-        return Decision(replace(message, queued_at=now, republished=message.republished + 1), released, requeue=True)
+        looked = replace(message, republished=message.republished + 1)
+        if lane_head_at is not None and lane_head_at - _QUEUED_MARGIN_SECONDS <= message.queued_at:
+            return Decision(looked, released)
+        return Decision(replace(looked, queued_at=now), released, requeue=True)
     return Decision(message, released)
 
 

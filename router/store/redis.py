@@ -12,11 +12,17 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-STORE_ERRORS = (RedisConnectionError, RedisTimeoutError)
-"""Redis is away: what was asked may or may not have happened."""
+from router.domain.errors import Unavailable
+
+
+class StoreAway(Unavailable):
+    """Redis cannot be reached, or did not answer: what was asked may or may not have happened."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"the store cannot be reached: {type(error).__name__}")
 
 
 def connect(url: str, *, connections: int = 64, timeout_seconds: float = 10.0) -> "Redis":
@@ -55,7 +61,7 @@ class Batch:
 
     `run` answers in order. A script that the server does not know (it was restarted) is loaded and asked again, then after the rest of
     its batch: so nothing in a batch may rely on the order. The first error is raised when all answers are in; the others were
-    carried out all the same.
+    carried out all the same. Raises `StoreAway`.
     """
 
     def __init__(self, redis: "Redis") -> None:
@@ -78,6 +84,18 @@ class Batch:
     async def run(self) -> list[Any]:
         if not self._commands:
             return []
+        try:
+            answers = await self._answers()
+        except (RedisConnectionError, RedisTimeoutError, BusyLoadingError) as error:
+            raise StoreAway(error) from error
+        for answer in answers:
+            if isinstance(answer, BusyLoadingError):
+                raise StoreAway(answer)
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _answers(self) -> list[Any]:
         answers = await self._send(self._commands)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -86,9 +104,6 @@ class Batch:
             again = await self._send([self._commands[place] for place in unknown])
             for place, answer in zip(unknown, again, strict=True):
                 answers[place] = answer
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
         return answers
 
     async def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:

@@ -35,7 +35,9 @@ class Store:
 
     async def time(self) -> float:
         """Redis' clock, in Unix seconds."""
-        seconds, microseconds = await self.redis.time()
+        batch = self.batch()
+        batch.add("TIME")
+        ((seconds, microseconds),) = await batch.run()
         return float(seconds) + float(microseconds) / 1e6
 
     async def close(self) -> None:

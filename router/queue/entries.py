@@ -1,0 +1,32 @@
+"""What stands on the queue: a message's id and where it belongs. Never a text, never a number."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from router.domain.message import Lane, Message
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One message to be dispatched. `at`: when it was put on the queue, in Unix seconds."""
+
+    id: str
+    lane: Lane
+    at: float
+
+    @classmethod
+    def of(cls, message: Message, now: float) -> "Entry":
+        return cls(message.id, message.lane, now)
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Entry).decode
+
+
+class Publisher(Protocol):
+    """Puts entries on the queue."""
+
+    async def publish(self, entries: Sequence[Entry]) -> None:
+        """Returns when all of them are on the queue. Raises `Unavailable` when that is not certain; twice is harmless."""
+        ...

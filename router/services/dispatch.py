@@ -1,0 +1,188 @@
+"""Queue to seed: choose a seed for each message of a batch, take a place there, and begin the attempt.
+
+A round trip per step, whatever the size of the batch: read the messages; (choose, in memory;) reserve; begin. The place is reserved first
+and the attempt begun after it: a crash in between leaves a slip for an attempt that never came to be, which the seed's fetch finds out.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import msgspec
+import structlog
+
+from router.clock import Clock
+from router.domain.directory import Directory
+from router.domain.lifecycle import Decision, Release, Stale, begin_attempt, park
+from router.domain.message import Message
+from router.domain.rules import Rules
+from router.domain.seed import Seed
+from router.domain.selection import Choice, FailoverBudget, Need
+from router.services import observe
+from router.services.transitions import Step, Transitions
+from router.store.messages import Stored
+from router.store.seeds import Slip
+from router.store.store import OUTBOX_CHANNEL, Store
+
+_log = structlog.get_logger()
+_ROUNDS = 4
+"""How often another seed is looked for when the store says that a copy was out of date."""
+
+
+class _Assignment(msgspec.Struct, frozen=True):
+    stored: Stored
+    seed: Seed
+    choice: Choice
+    slip: Slip
+
+
+class Dispatch:
+    """One per dispatcher. Calls must not overlap: the directory and the budget are its own."""
+
+    def __init__(
+        self, store: Store, transitions: Transitions, directory: Directory, budget: FailoverBudget, clock: Clock, rules: Rules
+    ) -> None:
+        self._store = store
+        self._transitions = transitions
+        self._directory = directory
+        self._budget = budget
+        self._clock = clock
+        self._rules = rules
+
+    async def run(self, ids: Sequence[str]) -> list[str]:
+        """Dispatches or parks all of these messages; what is not pending any more is passed over. Answers the ids that have no record."""
+        records = await self._store.messages.load(self._store.batch(), ids)
+        await self._dispatch([stored for stored in records if stored is not None and stored.message.state == "pending"])
+        return [message_id for message_id, stored in zip(ids, records, strict=True) if stored is None]
+
+    async def run_parked(self, lot: str, limit: int) -> tuple[int, int]:
+        """Dispatches the first messages of a parking lot. Answers how many were looked at, and how many of them still have to wait."""
+        batch = self._store.batch()
+        self._store.parking.claim(batch, lot, self._clock.now(), limit)
+        ids = [message_id.decode() for message_id in (await batch.run())[0]]
+        records = await self._store.messages.load(self._store.batch(), ids)
+        batch = self._store.batch()
+        waiting: list[Stored] = []
+        for message_id, stored in zip(ids, records, strict=True):
+            if stored is not None and stored.message.state == "pending":
+                waiting.append(stored)
+            else:
+                self._store.parking.forget(batch, lot, message_id)
+        await batch.run()
+        return len(waiting), await self._dispatch(waiting)
+
+    async def _dispatch(self, waiting: list[Stored]) -> int:
+        """Answers how many were parked."""
+        parked = 0
+        for _ in range(_ROUNDS):
+            if not waiting:
+                break
+            assigned, homeless = self._choose(waiting)
+            await self._park(homeless)
+            parked += len(homeless)
+            taken, waiting = await self._reserve(assigned)
+            await self._begin(taken)
+        await self._park(waiting)
+        return parked + len(waiting)
+
+    def _choose(self, waiting: Iterable[Stored]) -> tuple[list[_Assignment], list[Stored]]:
+        now = self._clock.now()
+        assigned: list[_Assignment] = []
+        homeless: list[Stored] = []
+        for stored in waiting:
+            message = stored.message
+            choice = self._directory.find(self._need(message), now)
+            if choice.seed is None:
+                homeless.append(stored)
+                continue
+            slip = Slip(message.id, len(message.attempts) + 1, message.parts)
+            assigned.append(_Assignment(stored, choice.seed, choice, slip))
+            self._directory.reserve(choice.seed.id, message.parts)
+            if message.handed_over:
+                self._budget.failover()
+            else:
+                self._budget.first_attempt()
+        return assigned, homeless
+
+    def _need(self, message: Message) -> Need:
+        rest = self._rules.retry_seed_seconds
+        return Need(
+            carrier=message.carrier,
+            country=message.country,
+            parts=message.parts,
+            tried={attempt.seed: (attempt.ended_at or attempt.assigned_at) + rest for attempt in message.attempts},
+            known_good_only=bool(message.handed_over) and self._budget.is_used_up(),
+        )
+
+    async def _reserve(self, assigned: Sequence[_Assignment]) -> tuple[list[_Assignment], list[Stored]]:
+        """Those whose seed still had room, and the messages of those whose seed had not."""
+        now = self._clock.now()
+        batch = self._store.batch()
+        places = [self._store.seeds.reserve(batch, item.seed, item.slip, now) for item in assigned]
+        answers = await batch.run()
+        taken: list[_Assignment] = []
+        refused: list[_Assignment] = []
+        for place, item in zip(places, assigned, strict=True):
+            (taken if answers[place] == b"ok" else refused).append(item)
+        if refused:
+            await self.refresh({item.seed.id for item in refused})
+        return taken, [item.stored for item in refused]
+
+    async def _begin(self, taken: Sequence[_Assignment]) -> None:
+        if not taken:
+            return
+        steps = [
+            Step(
+                item.stored.message.id,
+                partial(_begin, number=item.slip.number, seed=item.seed.id, carrier=item.seed.carrier, why=item.choice.why),
+                item.stored,
+            )
+            for item in taken
+        ]
+        done = await self._transitions.apply(steps)
+        now = self._clock.now()
+        batch = self._store.batch()
+        woken: set[str] = set()
+        for item, result in zip(taken, done, strict=True):
+            if result.error is None:
+                woken.add(item.seed.id)
+                if item.stored.message.parked_at is not None:
+                    self._store.parking.leave(batch, item.stored.message)
+            else:
+                release = Release(item.seed.id, item.slip.number, "returned", handed_over=False)
+                self._store.seeds.finish(batch, item.slip, release, now)
+                self._store.parking.leave(batch, item.stored.message)
+        if woken:
+            batch.add("PUBLISH", OUTBOX_CHANNEL, " ".join(woken))
+        await batch.run()
+
+    async def _park(self, homeless: Sequence[Stored]) -> None:
+        """Into the lot first, then the record: a message that says it is parked must be found there."""
+        if not homeless:
+            return
+        batch = self._store.batch()
+        for stored in homeless:
+            self._store.parking.park(batch, stored.message)
+        await batch.run()
+        newly = [stored for stored in homeless if stored.message.parked_at is None]
+        done = await self._transitions.apply([Step(stored.message.id, park, stored) for stored in newly])
+        batch = self._store.batch()
+        for result in done:
+            if result.error is None and result.after is not None:
+                observe.parked(result.after)
+            elif result.before is not None:
+                self._store.parking.leave(batch, result.before)
+        await batch.run()
+
+    async def refresh(self, seed_ids: Iterable[str]) -> None:
+        """Reads these seeds again."""
+        ids = list(seed_ids)
+        now = self._clock.now()
+        for seed in await self._store.seeds.load(self._store.batch(), ids, now):
+            if seed is not None:
+                self._directory.update(seed, now)
+
+
+def _begin(message: Message, now: float, *, number: int, seed: str, carrier: str, why: str) -> Decision:
+    if len(message.attempts) + 1 != number:
+        raise Stale("another attempt was begun")
+    return begin_attempt(message, seed, carrier, why, now)

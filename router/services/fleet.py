@@ -1,0 +1,76 @@
+"""Keeps a dispatcher's copy of the fleet fresh by what changed since the last look: two round trips, whatever the size of the fleet."""
+
+import structlog
+
+from router import metrics
+from router.clock import Clock
+from router.domain.directory import Directory
+from router.domain.rules import Rules
+from router.store.seeds import Seeds
+from router.store.store import Store
+
+_log = structlog.get_logger()
+_OVERLAP_SECONDS = 2.0
+"""Looked at again each time: writers' clocks and round trips differ by less."""
+
+
+class FleetCopy:
+    """Feeds a `Directory` from the store."""
+
+    def __init__(self, store: Store, directory: Directory, clock: Clock, rules: Rules) -> None:
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._rules = rules
+        self._since = 0.0
+        self._seen: dict[str, tuple[float, float]] = {}
+        self.parked: dict[str, int] = {}
+        """How many messages wait, by parking lot, at the last look."""
+
+    async def refresh(self) -> None:
+        """Reads every seed that was heard of, or changed, since the last look; and how full the parking lots are."""
+        now = self._clock.now()
+        carriers = await self._store.seeds.carriers(self._store.batch())
+        batch = self._store.batch()
+        for carrier in carriers:
+            Seeds.pinged_since(batch, carrier, self._since)
+        Seeds.changed_since(batch, self._since)
+        *pings, changes = await batch.run()
+        stale = self._news([pair for flat in pings for pair in _pairs(flat)], 0) | self._news(_pairs(changes), 1)
+        self._since = now - _OVERLAP_SECONDS
+        seeds = await self._store.seeds.load(self._store.batch(), sorted(stale, key=stale.__getitem__), now)
+        for seed in seeds:
+            if seed is not None:
+                self._directory.update(seed, now)
+        self.parked = await self._store.parking.counts(self._store.batch(), await self._store.parking.lots(self._store.batch()))
+
+    def _news(self, pairs: list[tuple[str, float]], kind: int) -> dict[str, float]:
+        """Those whose time is another than at the last look; the later sort last, for the `freshest` policy."""
+        news: dict[str, float] = {}
+        for seed_id, at in pairs:
+            seen = self._seen.get(seed_id, (0.0, 0.0))
+            if seen[kind] != at:
+                self._seen[seed_id] = (at, seen[1]) if kind == 0 else (seen[0], at)
+                news[seed_id] = at
+        return news
+
+    def observe(self) -> None:
+        """Sets the gauges that only a copy of the fleet can tell."""
+        now = self._clock.now()
+        online = dict.fromkeys(metrics.CARRIERS, 0)
+        tripped = dict.fromkeys(metrics.CARRIERS, 0)
+        in_flight = dict.fromkeys(metrics.CARRIERS, 0)
+        for seed in self._directory.seeds():
+            carrier = metrics.carrier_label(seed.carrier)
+            in_flight[carrier] += seed.in_flight
+            if seed.is_dispatchable() and seed.is_online(now, self._rules):
+                online[carrier] += 1
+                tripped[carrier] += now < seed.tripped_until(self._rules)
+        for carrier in metrics.CARRIERS:
+            metrics.SEEDS_ONLINE.labels(carrier).set(online[carrier])
+            metrics.SEEDS_TRIPPED.labels(carrier).set(tripped[carrier])
+            metrics.IN_FLIGHT.labels(carrier).set(in_flight[carrier])
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[str, float]]:
+    return [(flat[i].decode(), float(flat[i + 1])) for i in range(0, len(flat), 2)]

@@ -1,0 +1,218 @@
+"""What seeds fetch and what they report. Both are signs of life; both work in batches: a call of a seed is a few round trips in all."""
+
+import asyncio
+import contextlib
+import hmac
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+import msgspec
+import structlog
+
+from router import metrics
+from router.clock import Clock
+from router.domain import lifecycle
+from router.domain.errors import NotFound, Unauthorized, Unavailable
+from router.domain.lifecycle import Decision, Release, ReportState, Stale
+from router.domain.message import Message
+from router.domain.rules import Rules
+from router.services.transitions import Done, Step, Transitions
+from router.store.accounts import hash_key
+from router.store.redis import Batch
+from router.store.seeds import Credentials, Seeds, Slip
+from router.store.store import OUTBOX_CHANNEL, Store
+
+_log = structlog.get_logger()
+_LOOK_EVERY_SECONDS = 1.0
+_EARLY_SECONDS = 5.0
+
+
+class Handed(msgspec.Struct, frozen=True):
+    """One message in a seed's hands. Times are Unix seconds."""
+
+    id: str
+    attempt: int
+    to: str
+    text: str
+    valid_until: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a seed says of one attempt. `at` is its own time; ours is what counts."""
+
+    id: str
+    attempt: int
+    state: ReportState
+    error: str | None = None
+    at: float | None = None
+
+
+class Outbox:
+    """One per api process."""
+
+    def __init__(self, store: Store, transitions: Transitions, clock: Clock, rules: Rules, *, open_seeds: bool) -> None:
+        self._store = store
+        self._transitions = transitions
+        self._clock = clock
+        self._rules = rules
+        self._open_seeds = open_seeds
+        self.waiters = Waiters(store, clock)
+
+    async def authenticate(self, seed_id: str, token: str) -> Credentials:
+        """Raises `NotFound` for a seed that never pinged nor was enrolled, `Unauthorized` for a wrong token (invariant 6)."""
+        batch = self._store.batch()
+        Seeds.credentials(batch, seed_id)
+        known = self._store.seeds.parse_credentials((await batch.run())[0])
+        if self._open_seeds and known.known and not known.token_hash:
+            return known
+        if not known.token_hash or not hmac.compare_digest(known.token_hash, hash_key(token)):
+            raise Unauthorized("unknown seed, or not its token")
+        if not known.known:
+            raise NotFound("unknown seed")
+        return known
+
+    async def fetch(self, seed_id: str, carrier: str, limit: int) -> list[Handed]:
+        """Hands over what waits for the seed: each one's lease starts now."""
+        now = self._clock.now()
+        batch = self._store.batch()
+        place = self._store.seeds.take(batch, seed_id, limit)
+        self._store.seeds.touch(batch, seed_id, carrier, now)
+        slips = [Slip.parse(member) for member in (await batch.run())[place]]
+        metrics.PINGS.labels("pull").inc()
+        if not slips:
+            return []
+        records = await self._store.messages.load(self._store.batch(), [slip.message_id for slip in slips], with_text=True)
+        steps = [
+            Step(slip.message_id, partial(_hand_over, number=slip.number, seed=seed_id, rules=self._rules), stored)
+            for slip, stored in zip(slips, records, strict=True)
+        ]
+        done = await self._transitions.apply(steps)
+        handed: list[Handed] = []
+        batch = self._store.batch()
+        for slip, stored, result in zip(slips, records, done, strict=True):
+            attempt = result.after.attempt(slip.number, seed_id) if result.after is not None else None
+            if result.error is not None or attempt is None or stored is None or attempt.lease_until is None:
+                self._not_handed(batch, seed_id, slip, result, now)
+                continue
+            text = self._store.messages.open_text(stored)
+            handed.append(Handed(slip.message_id, slip.number, stored.message.to, text, attempt.lease_until))
+        await batch.run()
+        return handed
+
+    def _not_handed(self, batch: Batch, seed_id: str, slip: Slip, result: Done, now: float) -> None:
+        """Its attempt is about to begin (the place is reserved first), or never will: wait for it, or free the place."""
+        message = result.before
+        early = message is not None and message.state == "pending" and len(message.attempts) < slip.number
+        if early and message is not None and now - message.queued_at < _EARLY_SECONDS:
+            self._store.seeds.put_back(batch, seed_id, slip, now)
+            return
+        release = Release(seed_id, slip.number, "returned", handed_over=False)
+        self._store.seeds.finish(batch, slip, release, now)
+        _log.debug("slip.dropped", message_id=slip.message_id, seed=seed_id, attempt=slip.number, reason=str(result.error))
+
+    async def report(self, seed_id: str, carrier: str, reports: Sequence[Report]) -> tuple[int, list[Report]]:
+        """Takes a seed's reports in their order; answers how many changed something, and those that did not (stale)."""
+        now = self._clock.now()
+        batch = self._store.batch()
+        self._store.seeds.touch(batch, seed_id, carrier, now)
+        await batch.run()
+        metrics.PINGS.labels("report").inc()
+        steps = [
+            Step(report.id, partial(_report, report=report, seed=seed_id, rules=self._rules)) for report in reports
+        ]
+        done = await self._transitions.apply(steps)
+        stale: list[Report] = []
+        for report, result in zip(reports, done, strict=True):
+            is_stale = isinstance(result.error, (Stale, NotFound))
+            metrics.REPORTS.labels(report.state, "stale" if is_stale else "accepted").inc()
+            if is_stale:
+                stale.append(report)
+            elif result.error is not None:
+                raise result.error
+        return len(reports) - len(stale), stale
+
+
+def _hand_over(message: Message, now: float, *, number: int, seed: str, rules: Rules) -> Decision:
+    return lifecycle.hand_over(message, number, seed, now, rules)
+
+
+def _report(message: Message, now: float, *, report: Report, seed: str, rules: Rules) -> Decision:
+    error = report.error[:200] if report.error else None
+    return lifecycle.report(message, report.attempt, seed, report.state, now, rules, error)
+
+
+class Waiters:
+    """The open long-polls of this process, and what wakes them: the dispatchers' hints, and a look at all of them once a second.
+
+    The hints are Redis pub/sub and may be lost; the look finds what they missed, and counts each open long-poll as a sign of life.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._events: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._carriers: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._events.values()))
+
+    @contextlib.asynccontextmanager
+    async def waiting(self, seed_id: str, carrier: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when the seed may have something to fetch."""
+        event = asyncio.Event()
+        self._events[seed_id].add(event)
+        self._carriers[seed_id] = carrier
+        try:
+            yield event
+        finally:
+            self._events[seed_id].discard(event)
+            if not self._events[seed_id]:
+                del self._events[seed_id]
+                self._carriers.pop(seed_id, None)
+
+    def wake(self, seed_id: str) -> None:
+        for event in self._events.get(seed_id, ()):
+            event.set()
+
+    def wake_all(self) -> None:
+        for seed_id in list(self._events):
+            self.wake(seed_id)
+
+    async def listen(self) -> None:
+        """Takes the dispatchers' hints, for ever."""
+        while True:
+            try:
+                async with self._store.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(OUTBOX_CHANNEL)
+                    while True:
+                        message = await pubsub.get_message(timeout=5.0)
+                        if message is not None:
+                            for seed_id in message["data"].decode().split():
+                                self.wake(seed_id)
+            except Exception as error:  # noqa: BLE001 - redis-py raises several kinds here; the look goes on without hints
+                _log.warning("outbox.no_hints", error=repr(error))
+                await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """Looks after all open long-polls, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            try:
+                await self._look_once()
+            except Unavailable as error:
+                _log.warning("outbox.not_seen", error=str(error))
+
+    async def _look_once(self) -> None:
+        seeds = list(self._events)
+        now = self._clock.now()
+        batch = self._store.batch()
+        for seed_id in seeds:
+            self._store.seeds.touch(batch, seed_id, self._carriers.get(seed_id, ""), now)
+        counts = self._store.batch()
+        for seed_id in seeds:
+            self._store.seeds.waiting(counts, seed_id)
+        await batch.run()
+        for seed_id, count in zip(seeds, await counts.run(), strict=True):
+            if count:
+                self.wake(seed_id)

@@ -1,0 +1,63 @@
+"""Which carriers have an online seed right now: asked for each submission, so it is kept in memory and looked at about once a second."""
+
+import asyncio
+
+import structlog
+
+from router.clock import Clock
+from router.domain.carriers import country_of_carrier
+from router.domain.errors import Unavailable
+from router.domain.rules import Rules
+from router.domain.seed import Seed
+from router.store.store import Store
+
+_log = structlog.get_logger()
+_LOOK_EVERY_SECONDS = 0.5
+_SAMPLE = 20
+"""Seeds looked at per carrier to find one that may send: the freshest ones."""
+
+
+class Presence:
+    """One per api process; `watch` runs beside the server."""
+
+    def __init__(self, store: Store, clock: Clock, rules: Rules) -> None:
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._witnesses: dict[str, Seed] = {}
+
+    def serves(self, carrier: str, country: str) -> bool:
+        """Is a message of this carrier accepted, by the setting `accept_when`?"""
+        if self._rules.accept_when == "always":
+            return True
+        now = self._clock.now()
+        online = {c for c, seed in self._witnesses.items() if seed.is_online(now, self._rules)}
+        if self._rules.accept_when == "carrier" and carrier and not self._rules.cross_carrier:
+            return carrier in online
+        return any(country_of_carrier(c) == country for c in online)
+
+    async def look(self) -> None:
+        """Finds, for each carrier, a seed that is online and may send."""
+        seeds = self._store.seeds
+        carriers = [carrier for carrier in await seeds.carriers(self._store.batch()) if carrier != "-"]
+        batch = self._store.batch()
+        for carrier in carriers:
+            batch.add("ZREVRANGE", f"online:{carrier}", 0, _SAMPLE - 1)
+        freshest = await batch.run()
+        now = self._clock.now()
+        ids = [seed_id.decode() for answer in freshest for seed_id in answer]
+        found = await seeds.load(self._store.batch(), ids, now)
+        witnesses: dict[str, Seed] = {}
+        for seed in found:
+            if seed is not None and seed.is_dispatchable() and seed.lps > (w.lps if (w := witnesses.get(seed.carrier)) else 0.0):
+                witnesses[seed.carrier] = seed
+        self._witnesses = witnesses
+
+    async def watch(self) -> None:
+        """Looks for ever; while the store is away, what was seen grows old by itself."""
+        while True:
+            try:
+                await self.look()
+            except Unavailable as error:
+                _log.warning("presence.not_seen", error=str(error))
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)

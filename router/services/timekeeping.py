@@ -1,0 +1,101 @@
+"""What time does: leases end, messages expire, orphans are published again, charges are settled, dead admissions are undone."""
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from router import metrics
+from router.clock import Clock
+from router.domain import lifecycle
+from router.domain.errors import NotFound
+from router.domain.lifecycle import Decision
+from router.domain.message import LANES, Lane, Message
+from router.domain.rules import Rules
+from router.queue.broker import LaneState
+from router.services.transitions import Step, Transitions
+from router.store.store import Store
+
+_log = structlog.get_logger()
+_BATCH = 500
+_HOLD_SECONDS = 10.0
+_UNCONFIRMED_SECONDS = 30.0
+
+
+class Timekeeping:
+    """One per timekeeper. `lanes` tells how old the head of each lane is, so that what waits its turn is not published twice."""
+
+    def __init__(
+        self, store: Store, transitions: Transitions, clock: Clock, rules: Rules, lanes: Callable[[], dict[Lane, LaneState]]
+    ) -> None:
+        self._store = store
+        self._transitions = transitions
+        self._clock = clock
+        self._rules = rules
+        self._lanes = lanes
+
+    async def run_due(self) -> int:
+        """Handles the timers that are due; answers how many there were."""
+        now = self._clock.now()
+        ids = await self._store.timers.claim(self._store.batch(), now, _BATCH, _HOLD_SECONDS)
+        if not ids:
+            return 0
+        heads = {lane: self._lanes()[lane].oldest_at for lane in LANES}
+        done = await self._transitions.apply([Step(message_id, partial(self._decide, heads=heads)) for message_id in ids])
+        batch = self._store.batch()
+        for message_id, result in zip(ids, done, strict=True):
+            if isinstance(result.error, NotFound):
+                self._store.timers.set(batch, message_id, None)
+            elif result.error is not None:
+                _log.warning("timer.not_handled", message_id=message_id, error=str(result.error))
+            elif result.before is not None and result.after is not None and _was_republished(result.before, result.after):
+                metrics.REPUBLISHED.inc()
+        await batch.run()
+        return len(ids)
+
+    def _decide(self, message: Message, now: float, *, heads: dict[Lane, float | None]) -> Decision:
+        return lifecycle.due(message, now, self._rules, heads[message.lane])
+
+    async def confirm_admissions(self) -> None:
+        """Checks admissions whose record nobody has seen: most are fine; one that was never recorded is made void and undone."""
+        account_ids = await self._store.accounts.all_ids(self._store.batch())
+        before = self._clock.now() - _UNCONFIRMED_SECONDS
+        waiting = await self._store.accounts.unconfirmed(self._store.batch(), account_ids, before, _BATCH)
+        if not waiting:
+            return
+        batch = self._store.batch()
+        voids = [self._store.messages.void(batch, item.message_id) for item in waiting]
+        charges = [self._store.accounts.charge(batch, item.account, item.message_id) for item in waiting]
+        answers = await batch.run()
+        batch = self._store.batch()
+        for item, void, charge in zip(waiting, voids, charges, strict=True):
+            if answers[void] == 1 and answers[charge] is not None:
+                self._store.accounts.undo(batch, item.account, item.message_id, answers[charge], item.admitted_at)
+                _log.warning("admission.undone", message_id=item.message_id, account=item.account)
+            else:
+                self._store.accounts.confirm(batch, item.account, item.message_id)
+        await batch.run()
+
+    async def tidy(self) -> None:
+        """Forgets what has no time of its own to go."""
+        batch = self._store.batch()
+        self._store.seeds.trim_changes(batch, self._clock.now())
+        await batch.run()
+
+    async def observe(self) -> None:
+        """Sets the gauges that only the store can tell."""
+        lots = await self._store.parking.lots(self._store.batch())
+        parked = dict.fromkeys(metrics.CARRIERS, 0)
+        for lot, count in (await self._store.parking.counts(self._store.batch(), lots)).items():
+            parked[metrics.carrier_label(lot)] += count
+        for carrier, count in parked.items():
+            metrics.PARKED.labels(carrier).set(count)
+        metrics.MESSAGES_OPEN.set(await self._store.timers.count(self._store.batch()))
+        now = self._clock.now()
+        for lane, state in self._lanes().items():
+            metrics.QUEUE_DEPTH.labels(lane).set(state.depth)
+            metrics.QUEUE_OLDEST_SECONDS.labels(lane).set(max(0.0, now - state.oldest_at) if state.oldest_at is not None else 0.0)
+
+
+def _was_republished(before: Message, after: Message) -> bool:
+    return after.state == "pending" and before.state == "pending" and after.queued_at > before.queued_at
