@@ -1,4 +1,4 @@
-"""The Redis that `seedrouter up` brings along: a child process on a unix socket in the data folder, with its append-only file on."""
+"""The Redis that `seedrouter up` brings along: a child process on a unix socket in the data folder, append-only file on."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ from router.redis_server import RedisNotFound, find_server, server_version
 __all__ = ["DataLock", "EmbeddedRedis", "RedisFailed", "RedisNotFound", "find_server", "lock_data", "socket_path"]
 
 SOCKET_PATH_BYTES = 103
-"""What fits into `sun_path` with its closing zero on macOS (104); Linux takes 108. Redis cuts a longer path off without a word."""
+"""What fits into `sun_path` with its closing zero on macOS (104); Linux takes 108. Redis cuts a longer path without a word."""
 STOP_SECONDS = 30.0
 """How long a server may take to flush its append-only file before it is killed."""
 POLL_SECONDS = 0.02
@@ -145,7 +145,7 @@ class EmbeddedRedis:
                 return
             if time.monotonic() >= deadline:
                 raise RedisFailed(
-                    f"a Redis of this data folder lives but does not answer on {self._socket} (its pid is in redis.pid)"
+                    f"the Redis of this data folder lives (pid in redis.pid), but does not answer on {self._socket}"
                 )
             time.sleep(POLL_SECONDS)
         try:

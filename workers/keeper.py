@@ -69,7 +69,7 @@ class Keeper:
         return process.pid if process is not None and process.returncode is None else None
 
     async def start(self) -> None:
-        """Begin to keep the child running, as a task of the running loop; returns when its first process was started, or could not be."""
+        """Begin to keep the child running, as a task; returns when its first process was started, or could not be."""
         self._task = asyncio.create_task(self._keep(), name=f"keep {self.child.name}")
         await self._tried.wait()
 

@@ -61,8 +61,8 @@ class Supervisor:
         """Run the children until SIGINT or SIGTERM, and return the exit code: 0 stopped in order, 1 a child could not be started
         or did not get ready in time, 130 killed by a second Ctrl-C. To be called from the main thread, once.
 
-        `on_ready` is awaited when all children are ready; what it raises is raised here, after all were stopped. `watch` is called
-        each second in a thread until all have ended; what it raises is logged.
+        `on_ready` is awaited when all children are ready; what it raises is raised here, after all were stopped. `watch` is
+        called each second in a thread until all have ended; what it raises is logged.
         Raises ValueError for two children of one name.
         """
         if len({child.name for child in children}) < len(children):

@@ -70,7 +70,7 @@ class Broker:
     @staticmethod
     def depth(channel: Any, queue: str) -> int:
         """Entries that wait in a queue; those in a consumer's hands are not counted."""
-        return int(Queue(queue, durable=True)(channel).queue_declare(passive=True).message_count)
+        return int(Queue(queue, durable=True)(channel).queue_declare().message_count)
 
     def lane_state(self, channel: Any, lane: Lane) -> LaneState:
         """Depth, and the age of the oldest where the broker is Redis."""

@@ -23,6 +23,7 @@ class FleetCopy:
         self._clock = clock
         self._rules = rules
         self._since = 0.0
+        self.looked_at = 0.0
         self._seen: dict[str, tuple[float, float]] = {}
         self.parked: dict[str, int] = {}
         """How many messages wait, by parking lot, at the last look."""
@@ -38,6 +39,7 @@ class FleetCopy:
         *pings, changes = await batch.run()
         stale = self._news([pair for flat in pings for pair in _pairs(flat)], 0) | self._news(_pairs(changes), 1)
         self._since = now - _OVERLAP_SECONDS
+        self.looked_at = now
         seeds = await self._store.seeds.load(self._store.batch(), sorted(stale, key=stale.__getitem__), now)
         for seed in seeds:
             if seed is not None:

@@ -17,7 +17,7 @@ from router import metrics
 from router.clock import Clock
 from router.domain import lifecycle, otp, templates
 from router.domain.account import Account
-from router.domain.errors import Conflict, Forbidden, InsufficientBalance, Invalid, LimitReached, NoSeedAvailable, Unavailable
+from router.domain.errors import Conflict, Forbidden, InsufficientBalance, Invalid, LimitReached, NoSeedAvailable, Unauthorized, Unavailable
 from router.domain.message import Dialect, Kind, Lane, Message
 from router.domain.numbering import Number, parse_number, with_portability
 from router.domain.rules import Rules
@@ -42,6 +42,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a dialect hands in. `text` makes a plain SMS; without it a code is made from the template."""
 
     dialect: Dialect
+    key_hash: str
+    """The API key's hash: it must still be the account's when the message is admitted."""
     phone: str
     template_key: str | None = None
     text: str | None = None
@@ -80,8 +82,7 @@ class Submit:
 
     async def submit(self, account: Account, request: Request) -> Accepted:
         """Accepts a message, or raises: `Forbidden`, `Invalid`, `LimitReached`, `InsufficientBalance`, `NoSeedAvailable`, `Unavailable`."""
-        if not account.enabled or (request.text is None and not account.otp_enabled):
-            raise Forbidden("OTP service is not enabled for this account")
+        account = await self.allowed(account, is_code=request.text is None)
         if len(request.idempotency_key) > 255:  # noqa: PLR2004
             raise Invalid("Idempotency-Key", "at most 255 characters")
         number = parse_number(request.phone, self._rules.default_region)
@@ -96,6 +97,9 @@ class Submit:
             if admitted.outcome != "changed":
                 break
             account = await self._accounts.reload(account.id)
+            if request.key_hash not in account.key_hashes:
+                raise Unauthorized("the key was revoked")
+            account = await self.allowed(account, is_code=request.text is None)
         self._raise_refusal(account, ask, admitted)
         if admitted.outcome == "replay":
             return Accepted(await self._replayed(admitted.id), replayed=True)
@@ -105,6 +109,14 @@ class Submit:
             await self._replace(admitted.id)
         observe.accepted(draft.message)
         return Accepted(draft.message)
+
+    async def allowed(self, account: Account, *, is_code: bool) -> Account:
+        """The account, if it may send at all; a copy that says no is read again first. Raises `Forbidden`."""
+        if not _may_send(account, is_code=is_code):
+            account = await self._accounts.reload(account.id)
+            if not _may_send(account, is_code=is_code):
+                raise Forbidden("this service is not enabled for the account")
+        return account
 
     def _check(self, account: Account, request: Request) -> None:
         if request.text is None:
@@ -214,15 +226,30 @@ class Submit:
             _log.debug("message.not_replaced", message_id=older_id, reason=str(done.error))
 
 
+def _may_send(account: Account, *, is_code: bool) -> bool:
+    return account.enabled and (account.otp_enabled or not is_code)
+
+
 def _print(request: Request) -> str:
     """What two requests with the same idempotency key must have in common."""
     parts = (request.dialect, request.phone, request.template_key, request.text, request.lane)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
+_REFUSALS: tuple[tuple[type[Exception], str], ...] = (
+    (Unauthorized, "unauthorized"),
+    (Forbidden, "forbidden"),
+    (Invalid, "invalid"),
+    (Conflict, "invalid"),
+    (LimitReached, "limit"),
+    (InsufficientBalance, "balance"),
+    (NoSeedAvailable, "no_seed"),
+    (Unavailable, "unavailable"),
+)
+
+
 def refused(dialect: Dialect, error: Exception) -> None:
     """Counts a refusal, for the dialects' error handlers."""
-    reasons = {Invalid: "invalid", Forbidden: "forbidden", LimitReached: "limit", InsufficientBalance: "balance", NoSeedAvailable: "no_seed"}
-    reason = reasons.get(type(error), "unavailable" if isinstance(error, Unavailable) else "")
+    reason = next((name for kind, name in _REFUSALS if isinstance(error, kind)), None)
     if reason:
         metrics.REFUSED.labels(dialect, reason).inc()

@@ -31,7 +31,7 @@ _decoder: Final = msgspec.json.Decoder(Sms)
 
 
 class Air:
-    """Appends to a ledger of JSON lines. Several processes may share the file: a line is one write to an `O_APPEND` descriptor."""
+    """Appends to a ledger of JSON lines. Several processes may share it: a line is one write to an `O_APPEND` descriptor."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,8 +71,8 @@ def read_ledger(path: Path) -> list[Sms]:
 
 
 async def follow(path: Path, *, from_start: bool = True, poll_seconds: float = _POLL_SECONDS) -> AsyncIterator[Sms]:
-    """Every SMS as it comes, without end; waits for the file if there is none yet. From the end of the file, if not `from_start`."""
-    offset = path.stat().st_size if not from_start and path.exists() else 0
+    """Every SMS as it comes, without end; waits for the file if there is none yet. `from_start`: those before now as well."""
+    offset = 0 if from_start else _size(path)
     unfinished = b""
     while True:
         chunk = _read_from(path, offset)
@@ -88,6 +88,13 @@ async def follow(path: Path, *, from_start: bool = True, poll_seconds: float = _
 def on_air_twice(ledger: Iterable[Sms]) -> dict[str, int]:
     """The messages that were on the air more than once: id to how often."""
     return {message: count for message, count in Counter(sms.id for sms in ledger).items() if count > 1}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read_from(path: Path, offset: int) -> bytes:

@@ -1,4 +1,4 @@
-"""How a simulated phone behaves, and what that comes to for one message. All chance of a phone is here, in one draw per message."""
+"""How a simulated phone behaves, and what that comes to for one message: all its chance is here, in one draw per message."""
 
 import math
 import random

@@ -121,7 +121,7 @@ class Fleet:
         log.info("fleet_started", phones=len(self.phones))
 
     async def stop(self) -> FleetReport:
-        """No new pulls; permitted sends are finished and reports delivered, for `stop_seconds` at most; then the session closes."""
+        """No new pulls; permitted sends end and reports are delivered, for `stop_seconds` at most; then the session closes."""
         for phone in self.phones:
             phone.switch_off()
         self._undelivered += sum(await asyncio.gather(*(phone.wait_silent(self.options.stop_seconds) for phone in self.phones)))
@@ -145,7 +145,8 @@ class Fleet:
 
     def report(self) -> FleetReport:
         """Counts up to now."""
-        totals, by_carrier = Counts(), {}
+        totals = Counts()
+        by_carrier: dict[str, Counts] = {}
         for phone in self.phones:
             totals.add(phone.counts)
             by_carrier.setdefault(phone.carrier, Counts()).add(phone.counts)

@@ -54,7 +54,7 @@ class Memory:
         return True
 
 
-class _Died(Exception):  # noqa: N818 -- the phone's behaviour, not an error
+class _Died(Exception):
     """Right after the send, as `Behaviour.die_after_send_rate` has it."""
 
 
@@ -129,7 +129,7 @@ class Life:
             self._reporter.discard()
 
     def end(self, *, give_back: bool) -> None:
-        """Take nothing more and finish what is permitted, with its report. What it holds besides is given back, or lost with it."""
+        """Take nothing more; finish what is permitted, with its report. What it holds besides is given back, or lost with it."""
         if self.is_over:
             return
         self.is_over = True
@@ -187,9 +187,11 @@ class Life:
 
     async def _ping_until_answered(self) -> None:
         """Nothing can be sent before the router's time is known."""
-        while not await self._ping():
+        while True:
+            if await self._ping():
+                self._backoff.reset()
+                return
             await asyncio.sleep(self._backoff.next_seconds())
-        self._backoff.reset()
 
     async def _ping_if_due(self) -> None:
         if self._clock.now() - self._pinged_at >= PING_SECONDS:
@@ -232,7 +234,6 @@ class Life:
         while not self._held:
             self._has_message.clear()
             await self._has_message.wait()
-        await self._awake.wait()
         return self._held.popleft() if self._behaviour.order == "fifo" else self._held.pop()
 
     async def _see_through(self, message: HandedMessage, fate: Fate) -> int:

@@ -1,4 +1,4 @@
-"""SIM cards for simulated phones: carriers in Algeria's proportions, IMSIs and numbers that their carrier could have given out."""
+"""SIM cards for simulated phones: carriers in Algeria's proportions, IMSIs and numbers as their carrier could give out."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -115,7 +115,7 @@ class Phone:
         task.add_done_callback(self._forget)
 
     async def wait_silent(self, timeout_seconds: float | None = None) -> int:
-        """Wait until a phone that is off has said all it has to say; after the timeout it is cut off. Returns reports not delivered."""
+        """Wait until a phone that is off has said all, and cut it off after the timeout; returns how many reports got lost."""
         if not self._running:
             return 0
         _, unfinished = await asyncio.wait(list(self._running), timeout=timeout_seconds)

@@ -32,7 +32,7 @@ class Reporter:
         self._backoff = Backoff(jitter)
         self._queue: list[_Entry] = []
         self._on_wire: list[_Entry] = []
-        self._later: dict[asyncio.TimerHandle, Report] = {}
+        self._later: dict[_Entry, asyncio.TimerHandle] = {}
         self._has_work = asyncio.Event()
         self._is_closing = False
 
@@ -49,9 +49,8 @@ class Reporter:
         if delay_seconds <= 0.0 or self._is_closing:
             self._enqueue(_Entry(report))
             return
-        loop = asyncio.get_running_loop()
-        handle = loop.call_later(delay_seconds, lambda: self._enqueue(_Entry(self._later.pop(handle))))
-        self._later[handle] = report
+        entry = _Entry(report)
+        self._later[entry] = asyncio.get_running_loop().call_later(delay_seconds, self._ripen, entry)
 
     def ask(self, report: Report) -> "asyncio.Future[Permission]":
         """Put a question; the future holds the answer."""
@@ -68,14 +67,13 @@ class Reporter:
     def close(self) -> None:
         """`run` ends when everything is answered; delayed reports go now."""
         self._is_closing = True
-        for handle in sorted(self._later, key=asyncio.TimerHandle.when):
-            handle.cancel()
-            self._enqueue(_Entry(self._later.pop(handle)))
+        for entry, _ in sorted(self._later.items(), key=lambda timed: timed[1].when()):
+            self._ripen(entry)
         self._has_work.set()
 
     def discard(self) -> None:
         """The phone is gone, and what it had to say with it."""
-        for handle in self._later:
+        for handle in self._later.values():
             handle.cancel()
         self._later.clear()
         for entry in self._queue:
@@ -111,6 +109,10 @@ class Reporter:
             self._queue = [entry for entry in self._queue if not _is_given_up(entry)]
             if self._queue:
                 return True
+
+    def _ripen(self, entry: _Entry) -> None:
+        self._later.pop(entry).cancel()
+        self._enqueue(entry)
 
     def _enqueue(self, entry: _Entry) -> None:
         self._queue.append(entry)

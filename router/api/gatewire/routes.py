@@ -1,0 +1,97 @@
+"""GateWire's endpoints, `/api/v1`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from litestar import Request, Router, get, post
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from router.api.gatewire.schemas import Balance, Dispatch, OtpService, Reference, SendOtp, Services, Status, Verified, VerifyOtp
+from router.api.parts import bearer_of, parts_of
+from router.domain.account import Account
+from router.services import submit
+from router.store.accounts import hash_key
+
+_MINOR_UNITS = 100
+
+
+async def _has_key(connection: "ASGIConnection[Any, Any, Any, Any]", _: BaseRouteHandler) -> None:
+    """Who is calling; before the body is looked at, since 401 comes before 422."""
+    connection.state["account"] = await parts_of(connection).accounts.authenticate(bearer_of(connection))
+
+
+async def _may_send_codes(connection: "ASGIConnection[Any, Any, Any, Any]", _: BaseRouteHandler) -> None:
+    """403 comes before 422 too."""
+    connection.state["account"] = await parts_of(connection).submit.allowed(connection.state["account"], is_code=True)
+
+
+async def _has_valid_key(connection: "ASGIConnection[Any, Any, Any, Any]", _: BaseRouteHandler) -> None:
+    """For calls that no script of the account checks: the key, and the account, as they are now."""
+    parts, key = parts_of(connection), bearer_of(connection)
+    connection.state["account"] = await parts.accounts.fresh(await parts.accounts.authenticate(key), key)
+
+
+async def _submit(request: "Request[Any, Any, Any]", data: SendOtp | Dispatch) -> Reference:
+    text = data.message if isinstance(data, Dispatch) else None
+    urgent = text is None or (isinstance(data, Dispatch) and data.priority == "high")
+    account: Account = request.state["account"]
+    accepted = await parts_of(request).submit.submit(
+        account,
+        submit.Request(
+            dialect="gatewire",
+            key_hash=hash_key(bearer_of(request)),
+            phone=data.phone,
+            template_key=data.template_key,
+            text=text,
+            lane="otp" if urgent else "notification",
+            idempotency_key=request.headers.get("idempotency-key", ""),
+        ),
+    )
+    return Reference(accepted.message.id, "pending")
+
+
+@post("/send-otp", status_code=200, guards=[_has_key, _may_send_codes])
+async def send_otp(request: "Request[Any, Any, Any]", data: SendOtp) -> Reference:
+    """Makes a code and sends it."""
+    return await _submit(request, data)
+
+
+@post("/dispatch", status_code=200, guards=[_has_key])
+async def dispatch(request: "Request[Any, Any, Any]", data: Dispatch) -> Reference:
+    """SDK 1.0's call: a code, or with `message` a plain SMS."""
+    return await _submit(request, data)
+
+
+@post("/verify-otp", status_code=200, guards=[_has_valid_key])
+async def verify_otp(request: "Request[Any, Any, Any]", data: VerifyOtp) -> Verified:
+    """Was this the code?"""
+    await parts_of(request).codes.verify(request.state["account"], data.reference_id, data.code)
+    return Verified("verified", "Success")
+
+
+@get("/status/{reference_id:str}", guards=[_has_valid_key])
+async def status(request: "Request[Any, Any, Any]", reference_id: str) -> Status:
+    """What has become of a message; clients ask every three seconds."""
+    message = await parts_of(request).codes.status(request.state["account"], reference_id)
+    created_at = datetime.fromtimestamp(int(message.created_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Status(message.id, message.state, created_at)
+
+
+@get("/balance", guards=[_has_valid_key])
+async def balance(request: "Request[Any, Any, Any]") -> Balance:
+    """SDK 1.0's call: what the wallet holds."""
+    parts = parts_of(request)
+    minor = await parts.admin.balance(request.state["account"].id)
+    return Balance(minor / _MINOR_UNITS, parts.settings.currency)
+
+
+@get("/client/services", guards=[_has_valid_key])
+async def services(request: "Request[Any, Any, Any]") -> Services:
+    """The Dart client's call: what the account may use. Number verification by USSD is not offered."""
+    account, currency = request.state["account"], parts_of(request).settings.currency
+    otp = OtpService(account.enabled and account.otp_enabled, account.price, currency)
+    return Services({"otp": otp, "pnv": OtpService(enabled=False, price_per_request_cents=0, currency=currency, platform="android")})
+
+
+router = Router("/api/v1", route_handlers=[send_otp, dispatch, verify_otp, status, balance, services], tags=["GateWire"])

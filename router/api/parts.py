@@ -1,0 +1,131 @@
+"""What the routes work with: the use cases, wired once per process."""
+
+import asyncio
+import contextlib
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import structlog
+from litestar.connection import ASGIConnection
+
+from router.clock import Clock
+from router.domain.errors import Unauthorized
+from router.queue.broker import Broker
+from router.queue.publisher import BatchingPublisher
+from router.secrets import Sealer, Secrets
+from router.services.accounts import AccountAdmin, AccountDirectory
+from router.services.codes import Codes
+from router.services.inquiry import Inquiry
+from router.services.outbox import Outbox
+from router.services.presence import Presence
+from router.services.seeds import SeedRegistry
+from router.services.submit import Submit
+from router.services.transitions import Transitions
+from router.settings import Settings
+from router.store.redis import connect
+from router.store.store import Store
+
+_log = structlog.get_logger()
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The use cases of one api process."""
+
+    settings: Settings
+    secrets: Secrets
+    clock: Clock
+    store: Store
+    publisher: BatchingPublisher
+    transitions: Transitions
+    accounts: AccountDirectory
+    admin: AccountAdmin
+    presence: Presence
+    submit: Submit
+    codes: Codes
+    outbox: Outbox
+    seeds: SeedRegistry
+    inquiry: Inquiry
+    closing: asyncio.Event
+    """Set when the process is told to stop: long-polls end."""
+
+    def check_operator(self, token: str) -> None:
+        """Raises `Unauthorized`."""
+        if not hmac.compare_digest(token.encode("utf-8", "replace"), self.secrets.operator_token.encode()):
+            raise Unauthorized("wrong operator token")
+
+
+def parts_of(connection: "ASGIConnection[Any, Any, Any, Any]") -> Parts:
+    """The parts of the process that this request came to."""
+    parts: Parts = connection.app.state["parts"]
+    return parts
+
+
+def bearer_of(connection: "ASGIConnection[Any, Any, Any, Any]") -> str:
+    """The bearer token of a request; empty where there is none."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def make_parts(settings: Settings, secrets: Secrets) -> Parts:
+    """Wires everything that the routes need; `running` starts it."""
+    rules = settings.rules()
+    clock = Clock()
+    store = Store(
+        connect(settings.redis_url),
+        rules,
+        Sealer(bytes.fromhex(secrets.seal_key)),
+        timer_shards=settings.timer_shards,
+        retention_seconds=settings.retention_seconds,
+        idempotency_seconds=settings.idempotency_seconds,
+        open_seeds=settings.open_seeds,
+    )
+    broker = Broker(settings.broker_url or settings.redis_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
+    publisher = BatchingPublisher(broker)
+    transitions = Transitions(store, publisher, clock, rules)
+    accounts = AccountDirectory(store)
+    presence = Presence(store, clock, rules)
+    pepper = bytes.fromhex(secrets.code_pepper)
+    return Parts(
+        settings=settings,
+        secrets=secrets,
+        clock=clock,
+        store=store,
+        publisher=publisher,
+        transitions=transitions,
+        accounts=accounts,
+        admin=AccountAdmin(store, clock, settings),
+        presence=presence,
+        submit=Submit(store, publisher, transitions, accounts, presence, clock, rules, settings, pepper),
+        codes=Codes(store, transitions, pepper),
+        outbox=Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds),
+        seeds=SeedRegistry(store, clock, rules, settings),
+        inquiry=Inquiry(store, transitions, clock, rules),
+        closing=asyncio.Event(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(parts: Parts) -> AsyncIterator[None]:
+    """The background work of an api process, from the first measured clock to the last published entry."""
+    await parts.clock.measure(parts.store.time)
+    parts.publisher.start()
+    await parts.presence.look()
+    tasks = [
+        asyncio.create_task(work, name=name)
+        for name, work in (
+            ("clock", parts.clock.keep_measuring(parts.store.time)),
+            ("presence", parts.presence.watch()),
+            ("hints", parts.outbox.waiters.listen()),
+            ("long-polls", parts.outbox.waiters.look()),
+        )
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.publisher.stop()
+        await parts.store.close()

@@ -1,0 +1,67 @@
+"""The api role: the application on uvicorn, and how it stops.
+
+uvicorn over granian: an open long-poll is a sign of life, and a client that leaves must be noticed at once (docs/architecture.md).
+"""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+
+from router.api.app import create_app
+from router.api.parts import Parts
+from router.lifeline import follow_parent
+from router.secrets import Secrets
+from router.settings import Settings
+
+_log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which also tells the open long-polls that it is stopping: else they would hold it up until their time is over."""
+
+    parts: Parts | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.parts is not None:
+            self.parts.closing.set()
+            self.parts.outbox.waiters.wake_all()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings, secrets: Secrets) -> int:
+    """Runs until SIGTERM or SIGINT; requests in hand are answered first. Gives the exit code."""
+    app = create_app(settings, secrets)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=4096,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.stop_grace_seconds),
+    )
+    server = _Server(config)
+
+    def stop() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    follow_parent(stop)
+    app.on_startup.append(lambda: _introduce(app, server, settings))
+    server.run()
+    return 0 if server.started else 1
+
+
+def _introduce(app: Any, server: _Server, settings: Settings) -> None:
+    server.parts = app.state["parts"]
+    if settings.open_seeds:
+        _log.warning("seeds.open", hint="any seed that pings is given messages; for closed networks only")
+    _log.info("api.starts", host=settings.host, port=settings.port)

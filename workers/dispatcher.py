@@ -1,0 +1,94 @@
+"""The dispatcher: takes messages from the queue and from the parking lots, and gives each to a seed.
+
+Run as many as you like: what two of them decide about one message or one seed is settled by the scripts of the store.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from router import metrics
+from router.domain.carriers import country_of_carrier
+from router.domain.directory import Directory
+from router.domain.selection import FailoverBudget
+from router.queue.consumer import BatchConsumer, DeadReason
+from router.queue.entries import Entry
+from router.secrets import Secrets
+from router.services.dispatch import Dispatch
+from router.services.fleet import FleetCopy
+from router.settings import Settings
+from workers.role import Role, run as run_role, starting
+
+_log = structlog.get_logger()
+_LOOK_EVERY_SECONDS = 0.1
+_OBSERVE_EVERY_SECONDS = 1.0
+_FRUITLESS_SECONDS = 0.5
+"""A parking lot none of whose first messages could leave is left alone for so long."""
+
+
+class Dispatcher:
+    """The loop's work; `Dispatch` and its directory are used by one task at a time."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._directory = Directory(role.rules)
+        self._fleet = FleetCopy(role.store, self._directory, role.clock, role.rules)
+        self._dispatch = Dispatch(role.store, role.transitions, self._directory, FailoverBudget(role.rules), role.clock, role.rules)
+        self._turn = asyncio.Lock()
+        self._left_alone_until: dict[str, float] = {}
+
+    async def handle(self, entries: Sequence[Entry]) -> Mapping[str, DeadReason]:
+        """A batch from the queue."""
+        async with self._turn:
+            await self._look()
+            missing = await self._dispatch.run([entry.id for entry in entries])
+        return dict.fromkeys(missing, "unknown_message")
+
+    async def look_round(self) -> None:
+        """Keeps the copy of the fleet fresh while the queue is idle, and lets parked messages go."""
+        async with self._turn:
+            await self._look(force=True)
+            for lot, waiting in self._fleet.parked.items():
+                if waiting:
+                    await self._empty(lot, waiting)
+        metrics.LAST_RUN.labels("dispatcher").set(time.time())
+
+    async def _look(self, *, force: bool = False) -> None:
+        now = self._role.clock.now()
+        if force or now - self._fleet.looked_at >= _LOOK_EVERY_SECONDS:
+            await self._fleet.refresh()
+
+    async def _empty(self, lot: str, waiting: int) -> None:
+        now = self._role.clock.now()
+        if now < self._left_alone_until.get(lot, 0.0):
+            return
+        carrier, country = (lot, country_of_carrier(lot) or "") if lot.isdigit() else ("", lot)
+        ready = self._directory.ready(carrier, country, now)
+        if not ready:
+            return
+        looked, parked = await self._dispatch.run_parked(lot, min(waiting, self._role.settings.prefetch))
+        if looked == parked:
+            self._left_alone_until[lot] = now + _FRUITLESS_SECONDS
+
+    async def observe(self) -> None:
+        self._fleet.observe()
+
+
+async def _main(settings: Settings, secrets: Secrets) -> None:
+    async with starting(settings, secrets, "dispatcher", settings.dispatcher_metrics_port) as role:
+        dispatcher = Dispatcher(role)
+        consumer = BatchConsumer(
+            role.broker, dispatcher.handle, prefetch=settings.prefetch, on_dead=lambda reason: metrics.DEAD_LETTERS.labels(reason).inc()
+        )
+        consumer.start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(role.every(_LOOK_EVERY_SECONDS, dispatcher.look_round))
+            tasks.create_task(role.every(_OBSERVE_EVERY_SECONDS, dispatcher.observe))
+        await consumer.stop()
+
+
+def run(settings: Settings, secrets: Secrets) -> int:
+    """The dispatcher role, until SIGTERM or SIGINT: the batch in hand is finished first. Gives the exit code."""
+    return run_role(_main(settings, secrets))

@@ -1,0 +1,50 @@
+"""The timekeeper: what time does to messages. Run as many as you like; each timer is held by one at a time."""
+
+import asyncio
+import time
+
+from router import metrics
+from router.secrets import Secrets
+from router.services.timekeeping import Timekeeping
+from router.settings import Settings
+from workers.role import Role, run as run_role, starting
+
+_LOOK_EVERY_SECONDS = 0.1
+_OBSERVE_EVERY_SECONDS = 1.0
+_TIDY_EVERY_SECONDS = 10.0
+
+
+class Timekeeper:
+    """The loops' work."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._timekeeping = Timekeeping(role.store, role.transitions, role.clock, role.rules, lambda: role.publisher.lanes)
+
+    async def run_due(self) -> None:
+        """Handles all that is due now."""
+        while await self._timekeeping.run_due() and not self._role.stopping.is_set():
+            pass
+        metrics.LAST_RUN.labels("timekeeper").set(time.time())
+
+    async def observe(self) -> None:
+        await self._timekeeping.observe()
+        metrics.DEAD_LETTER_DEPTH.set(self._role.publisher.dead_letters)
+
+    async def tidy(self) -> None:
+        await self._timekeeping.confirm_admissions()
+        await self._timekeeping.tidy()
+
+
+async def _main(settings: Settings, secrets: Secrets) -> None:
+    async with starting(settings, secrets, "timekeeper", settings.timekeeper_metrics_port) as role:
+        timekeeper = Timekeeper(role)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(role.every(_LOOK_EVERY_SECONDS, timekeeper.run_due))
+            tasks.create_task(role.every(_OBSERVE_EVERY_SECONDS, timekeeper.observe))
+            tasks.create_task(role.every(_TIDY_EVERY_SECONDS, timekeeper.tidy))
+
+
+def run(settings: Settings, secrets: Secrets) -> int:
+    """The timekeeper role, until SIGTERM or SIGINT. Gives the exit code."""
+    return run_role(_main(settings, secrets))
