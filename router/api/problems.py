@@ -69,5 +69,5 @@ def describe(request: "Request[Any, Any, Any]", error: Exception) -> Problem:
 def _field_errors(error: ValidationException) -> str:
     """Which field, and why; litestar lists them in `extra`."""
     faults = [item for item in error.extra or [] if isinstance(item, dict)] if isinstance(error.extra, list) else []
-    named = [f"{item['key']}: {item.get('message', 'invalid')}" if item.get("key") else str(item.get("message")) for item in faults]
+    named = [f"{item['key']}: {item.get('message', 'invalid')}" for item in faults if item.get("key") not in (None, "data")]
     return "; ".join(named) or "the body is not what this call takes"

@@ -113,22 +113,23 @@ class Directory:
     def find(self, need: Need, now: float) -> Choice:
         """The seed for a message: on-net first, then, if allowed, another carrier of the same country."""
         self._return_probes(now)
+        passed_over: dict[Reason, int] = {}
         if need.carrier:
             choice = self._choose(need.carrier, need, now)
             if choice.seed is not None or not self._rules.cross_carrier:
                 return choice
+            passed_over.update(choice.passed_over)
         others = [c for c in self._carriers_of(need.country) if c != need.carrier]
         self._rng.shuffle(others)
-        passed_over: dict[Reason, int] = {}
         for carrier in others:
             choice = self._choose(carrier, need, now)
-            if choice.seed is not None:
-                return Choice(
-                    seed=choice.seed, score=choice.score, compared=choice.compared, passed_over=choice.passed_over,
-                    on_net=not need.carrier,
-                )  # fmt: skip
             for reason, count in choice.passed_over.items():
                 passed_over[reason] = passed_over.get(reason, 0) + count
+            if choice.seed is not None:
+                return Choice(
+                    seed=choice.seed, score=choice.score, compared=choice.compared, passed_over=passed_over,
+                    on_net=not need.carrier,
+                )  # fmt: skip
         return Choice(passed_over=passed_over)
 
     def ready(self, carrier: str, country: str, now: float) -> int:

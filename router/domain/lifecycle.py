@@ -195,12 +195,12 @@ def report(message: Message, number: int, seed: str, state: ReportState, now: fl
 
 
 def _on_radio(message: Message, attempt: Attempt, now: float) -> Decision:
-    if attempt.state == "radio" and message.state == "dispatched":
-        return Decision(message)
-    if message.state != "dispatched" or attempt is not message.current or attempt.state != "handed":
+    if message.state != "dispatched" or attempt is not message.current or attempt.state not in ("handed", "radio"):
         raise Stale("not this seed's to send any more")
     if attempt.lease_until is None or now > attempt.lease_until:
         raise Stale("the lease is over")
+    if attempt.state == "radio":
+        return Decision(message)
     return Decision(_with_attempt(message, replace(attempt, state="radio", radio_at=now)))
 
 
@@ -299,7 +299,8 @@ def due(message: Message, now: float, rules: Rules, lane_head_at: float | None =
 
 
 def _republish_at(message: Message, rules: Rules) -> float:
-    return message.queued_at + rules.republish_seconds * 2.0 ** min(message.republished, 10)
+    doublings = min(message.republished, 10)
+    return message.queued_at + rules.republish_seconds * 2.0**doublings * (1 + message.republished - doublings)
 
 
 def can_settle(message: Message) -> bool:

@@ -105,7 +105,7 @@ class Outbox:
         message = result.before
         early = message is not None and message.state == "pending" and len(message.attempts) < slip.number
         if early and message is not None and now - message.queued_at < _EARLY_SECONDS:
-            self._store.seeds.put_back(batch, seed_id, slip, now)
+            self._store.seeds.put_back(batch, seed_id, slip)
             return
         release = Release(seed_id, slip.number, "returned", handed_over=False)
         self._store.seeds.finish(batch, slip, release, now)

@@ -172,7 +172,7 @@ class SeedRegistry:
             batch = self._store.batch()
             self._store.seeds.change(batch, imsi, fields, self._clock.now())
             await batch.run()
-            _log.info("seed.changed", seed=imsi, **fields)
+            _log.info("seed.changed", seed=imsi, fields=sorted(fields))
         return await self.get(imsi)
 
 

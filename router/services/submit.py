@@ -104,7 +104,7 @@ class Submit:
         if admitted.outcome == "replay":
             return Accepted(await self._replayed(admitted.id), replayed=True)
         await self._record(draft, ask)
-        await self._publish(draft.message, ask)
+        await self._publish(draft.message, ask, admitted.id)
         if admitted.id and self._rules.replace_older_code:
             await self._replace(admitted.id)
         observe.accepted(draft.message)
@@ -210,13 +210,14 @@ class Submit:
             raise Unavailable("it took too long to accept the message")
         _log.debug("message.recorded", message_id=draft.message.id, account=ask.account.id)
 
-    async def _publish(self, message: Message, ask: Admission) -> None:
+    async def _publish(self, message: Message, ask: Admission, older_id: str) -> None:
         try:
             await self._publisher.publish([Entry.of(message, message.created_at)])
         except Unavailable:
             await self._transitions.apply([Step(message.id, partial(lifecycle.cancel, reason="the queue could not be reached"))])
             batch = self._store.batch()
-            self._store.accounts.undo(batch, message.account, message.id, self._store.accounts.charge_entry(ask), ask.now)
+            charge = self._store.accounts.charge_entry(ask, older_id)
+            self._store.accounts.undo(batch, message.account, message.id, charge, ask.now)
             await batch.run()
             raise
 

@@ -122,14 +122,14 @@ class Accounts:
     def undo(self, batch: Batch, account_id: str, message_id: str, charge: bytes | str, admitted_at: float) -> int:
         """Undoes an admission. `charge` is the message's entry in `…:charges`."""
         entry = charge.decode() if isinstance(charge, bytes) else charge
-        _, to, idempotency_key = entry.split("|", 2)
+        _, to, older, idempotency_key = entry.split("|", 3)
         keys = self._admission_keys(account_id, to, admitted_at, idempotency_key)
-        return batch.call(_UNDO, keys, message_id, to, "1" if idempotency_key else "0")
+        return batch.call(_UNDO, keys, message_id, to, "1" if idempotency_key else "0", older)
 
     @staticmethod
-    def charge_entry(ask: Admission) -> str:
-        """The entry that an admission leaves in `…:charges`, for `undo`."""
-        return f"{ask.price}|{ask.to}|{ask.idempotency_key}"
+    def charge_entry(ask: Admission, older: str) -> str:
+        """The entry that an admission leaves in `…:charges`, for `undo`; `older` is the phone's older code."""
+        return f"{ask.price}|{ask.to}|{older}|{ask.idempotency_key}"
 
     def settle(self, batch: Batch, message: Message, *, refund: bool) -> int:
         """Keeps or gives back the charge, once; the answer at this place is what was given back."""

@@ -23,6 +23,7 @@ _PING = Script("seed_ping")
 _RESERVE = Script("seed_reserve")
 _TAKE = Script("seed_take")
 _FINISH = Script("seed_finish")
+_PUT_BACK = Script("seed_put_back")
 
 FIELDS = (
     "msisdn", "kind", "carrier", "country", "enrolled", "enabled", "draining", "first_ping", "lps", "window_seconds", "pace_seconds",
@@ -188,11 +189,10 @@ class Seeds:
         _, outbox, held, _ = self._places(seed_id)
         return batch.call(_TAKE, (outbox, held), limit)
 
-    @staticmethod
-    def put_back(batch: Batch, seed_id: str, slip: Slip, now: float) -> None:
-        """A slip that was fetched before its message knew of it waits again."""
-        batch.add("ZREM", f"held:{{{seed_id}}}", str(slip))
-        batch.add("ZADD", f"outbox:{{{seed_id}}}", repr(now), str(slip))
+    def put_back(self, batch: Batch, seed_id: str, slip: Slip) -> int:
+        """A slip that was fetched before its message knew of it waits again; the answer at this place is 0 where it was freed meanwhile."""
+        _, outbox, held, _ = self._places(seed_id)
+        return batch.call(_PUT_BACK, (outbox, held), str(slip))
 
     @staticmethod
     def waiting(batch: Batch, seed_id: str) -> int:

@@ -21,7 +21,8 @@ ORPHAN = """
 import sys, time
 from pathlib import Path
 from router.embedded import EmbeddedRedis
-print(EmbeddedRedis(Path(sys.argv[1])).start(), flush=True)
+EmbeddedRedis(Path(sys.argv[1])).start()
+Path(sys.argv[1], "started").touch()
 time.sleep(600)
 """
 
@@ -54,6 +55,19 @@ def gone(pid: int) -> bool:
 def pid_of(server: EmbeddedRedis) -> int:
     assert server.pid is not None
     return server.pid
+
+
+def leave_orphan(data: Path) -> int:
+    """The pid of a server whose supervisor was killed with -9, after it had written `kept`."""
+    supervisor = subprocess.Popen([sys.executable, "-c", ORPHAN, str(data)])
+    try:
+        wait_for((data / "started").exists)
+        with connect(EmbeddedRedis(data).url) as client:
+            client.set("kept", "1")
+            return int(client.info("server")["process_id"])
+    finally:
+        supervisor.kill()
+        supervisor.wait()
 
 
 def fake_server(folder: Path, name: str, says: str) -> Path:
@@ -107,7 +121,7 @@ def test_data_survives_a_killed_server(embedded: EmbeddedRedis) -> None:
     assert embedded.process_alive
     assert killed != embedded.pid
     with connect(embedded.url) as client:
-        assert ["1", "2"] == client.mget("first", "second")
+        assert client.mget("first", "second") == ["1", "2"]
 
 
 def test_data_survives_a_stop(embedded: EmbeddedRedis) -> None:
@@ -146,15 +160,9 @@ def test_frozen_server_is_killed(embedded: EmbeddedRedis, monkeypatch: pytest.Mo
 
 def test_adopts_what_a_killed_supervisor_left(tmp_path: Path) -> None:
     """A server whose supervisor was killed with -9 is taken over with its data, and ended by stop."""
-    data = tmp_path / "data"
-    supervisor = subprocess.Popen([sys.executable, "-c", ORPHAN, str(data)], stdout=subprocess.PIPE, text=True)
-    assert supervisor.stdout is not None
-    with supervisor, connect(supervisor.stdout.readlines(1)[-1].strip()) as client:
-        client.set("kept", "1")
-        orphan = client.info("server")["process_id"]
-        supervisor.kill()
+    orphan = leave_orphan(tmp_path)
 
-    with EmbeddedRedis(data) as embedded:
+    with EmbeddedRedis(tmp_path) as embedded:
         assert orphan == embedded.pid
         assert embedded.process_alive
         with connect(embedded.url) as client:
@@ -165,14 +173,9 @@ def test_adopts_what_a_killed_supervisor_left(tmp_path: Path) -> None:
 
 def test_adopted_server_that_ends_is_started_again(tmp_path: Path) -> None:
     """The end of an adopted server is noticed like that of one's own, although it is nobody's child here."""
-    data = tmp_path / "data"
-    supervisor = subprocess.Popen([sys.executable, "-c", ORPHAN, str(data)], stdout=subprocess.PIPE, text=True)
-    assert supervisor.stdout is not None
-    with supervisor:
-        supervisor.stdout.readlines(1)
-        supervisor.kill()
-    with EmbeddedRedis(data) as embedded:
-        orphan = pid_of(embedded)
+    orphan = leave_orphan(tmp_path)
+
+    with EmbeddedRedis(tmp_path) as embedded:
         os.kill(orphan, signal.SIGKILL)
         wait_for(lambda: not embedded.process_alive)
         embedded.keep_alive()
@@ -184,20 +187,15 @@ def test_adopted_server_that_ends_is_started_again(tmp_path: Path) -> None:
 def test_silent_server_is_not_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a server of the folder lives and does not answer, no second one is started over its append-only file."""
     monkeypatch.setattr("router.embedded.ANSWER_SECONDS", 0.2)
-    data = tmp_path / "data"
-    supervisor = subprocess.Popen([sys.executable, "-c", ORPHAN, str(data)], stdout=subprocess.PIPE, text=True)
-    assert supervisor.stdout is not None
-    with supervisor:
-        supervisor.stdout.readlines(1)
-        supervisor.kill()
-    orphan = int((data / "redis.pid").read_text())
+    orphan = leave_orphan(tmp_path)
+
     os.kill(orphan, signal.SIGSTOP)
     try:
         with pytest.raises(RedisFailed, match="does not answer"):
-            EmbeddedRedis(data, timeout_seconds=0.5).start()
+            EmbeddedRedis(tmp_path, timeout_seconds=0.5).start()
     finally:
         os.kill(orphan, signal.SIGCONT)
-    with EmbeddedRedis(data) as embedded:
+    with EmbeddedRedis(tmp_path) as embedded:
         assert orphan == embedded.pid
 
 
@@ -254,11 +252,11 @@ def test_data_path_with_blanks_and_quotes(tmp_path: Path) -> None:
 
 
 def test_failed_start_shows_the_log(tmp_path: Path) -> None:
-    """A server that cannot start (here: a broken append-only file) is an error with the end of its log; the folder is free again."""
+    """A server that cannot start (here: its data is broken) is an error with the end of its log; the folder is free again."""
     with EmbeddedRedis(tmp_path) as embedded, connect(embedded.url) as client:
         client.set("a", "1")
     for path in (tmp_path / "redis").rglob("*.aof"):
-        path.write_bytes(b"*1\r\n$nonsense")
+        path.write_bytes(b"nonsense\r\n")
 
     with pytest.raises(RedisFailed, match="Bad file format"):
         EmbeddedRedis(tmp_path).start()
@@ -273,7 +271,7 @@ def test_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
     with pytest.raises(RedisFailed, match="does not answer"):
-        EmbeddedRedis(tmp_path / "data", timeout_seconds=1).start()
+        EmbeddedRedis(tmp_path / "data", timeout_seconds=2).start()
     wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
 

@@ -1,6 +1,6 @@
 -- May this account send this message? If so it is charged and counted; all or nothing.
 -- KEYS[1] acct:{id}              hash: rev, balance (minor units), ...: see store/accounts.py
--- KEYS[2] acct:{id}:charges      hash: message id -> price|phone|idempotency key, until it is settled
+-- KEYS[2] acct:{id}:charges      hash: message id -> price|phone|the phone's older code|idempotency key, until it is settled
 -- KEYS[3] acct:{id}:unconfirmed  sorted set: message id -> when it was admitted, until its record was seen
 -- KEYS[4] acct:{id}:open         hash: phone -> its newest code's message id
 -- KEYS[5] acct:{id}:messages     sorted set: message id -> when it was admitted
@@ -42,8 +42,13 @@ end
 if ARGV[9] ~= '1' then
   return {'unserved'}
 end
-redis.call('HINCRBY', KEYS[1], 'balance', -price)
-redis.call('HSET', KEYS[2], id, ARGV[4] .. '|' .. ARGV[5] .. '|' .. ARGV[14])
+local older = ''
+if ARGV[10] == '1' then
+  older = redis.call('HGET', KEYS[4], ARGV[5]) or ''
+  redis.call('HSET', KEYS[4], ARGV[5], id)
+end
+redis.call('HINCRBY', KEYS[1], 'balance', 0 - price) -- not `-price`: minus zero is no integer to Redis
+redis.call('HSET', KEYS[2], id, ARGV[4] .. '|' .. ARGV[5] .. '|' .. older .. '|' .. ARGV[14])
 redis.call('ZADD', KEYS[3], ARGV[2], id)
 redis.call('INCR', KEYS[6])
 redis.call('EXPIRE', KEYS[6], 172800)
@@ -59,9 +64,4 @@ if ARGV[11] ~= '' then
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[13])
 redis.call('ZADD', KEYS[5], ARGV[2], id)
-local older = ''
-if ARGV[10] == '1' then
-  older = redis.call('HGET', KEYS[4], ARGV[5]) or ''
-  redis.call('HSET', KEYS[4], ARGV[5], id)
-end
 return {'ok', older}

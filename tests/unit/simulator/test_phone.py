@@ -316,9 +316,9 @@ def test_a_phone_that_dies_after_the_send_is_silent(tmp_path: Path) -> None:
     assert play(story, tmp_path, Behaviour(pace_seconds=0.0, die_after_send_rate=1)) == ["a"]
 
 
-@pytest.mark.parametrize("behaviour_seed", range(4))
+@pytest.mark.parametrize("behaviour_seed", [1, 2])
 def test_a_dozing_phone_says_nothing_and_obeys_the_lease(tmp_path: Path, behaviour_seed: int) -> None:
-    """Before or after the permission: what it wakes up with is too old, and given back."""
+    """After the permission (seed 1) or before it (seed 2): what it wakes up with is too old, and given back."""
     ledger = tmp_path / "air.jsonl"
 
     async def run() -> None:
@@ -328,12 +328,12 @@ def test_a_dozing_phone_says_nothing_and_obeys_the_lease(tmp_path: Path, behavio
                 behaviour = Behaviour(pace_seconds=0.0, doze_rate=1, doze_seconds=3600)
                 phone = Phone(SIM, air, behaviour, random.Random(behaviour_seed), wait_seconds=0.2)
                 phone.start(router.enrolled(SIM.imsi))
-                await router.give(SIM.imsi, "a", lease_seconds=0.3)
-                await eventually(lambda: phone.counts.taken)
-                await eventually(lambda: not router.open_pulls[SIM.imsi])
+                await router.give(SIM.imsi, "a", lease_seconds=1.0)
+                await eventually(lambda: phone._life is not None and not phone._life._awake.is_set())
                 calls = router.calls
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(1.1)
 
+                # A pull may have been on its way.
                 assert router.calls <= calls + 1
                 assert phone.holding == 1
                 phone.switch_off()
@@ -423,7 +423,7 @@ def test_kill_and_revive_in_any_order(tmp_path: Path) -> None:
             phone.revive()
             phone.revive()
             await asyncio.sleep(rng.choice([0, 0.001, 0.01]))
-        # The pull of an earlier life may still be on its way to the router: give it something to take down with it.
+        # By then no pull of an earlier life can be on its way, which would take the message down with it.
         await rounds(router, SIM.imsi, 4)
         await router.give(SIM.imsi, "last")
         await eventually(lambda: router.states("last") == ["radio", "sent"])

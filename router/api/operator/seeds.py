@@ -1,0 +1,90 @@
+"""Seeds: enrol them, look at them, change them."""
+
+from typing import Any
+
+from litestar import Request, get, patch, post
+from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import asdict, replace
+
+from router.api.operator.schemas import NewSeed, QuotaBody, SeedChange, SeedEnrolled, SeedView, Windows
+from router.api.parts import parts_of
+from router.domain.carriers import canonical_carrier, carrier_name
+from router.domain.rules import Rules
+from router.domain.seed import Quota, Seed
+
+
+def _fields(seed: Seed, now: float, rules: Rules) -> dict[str, Any]:
+    tripped_until = seed.tripped_until(rules)
+    return {
+        "imsi": seed.id, "msisdn": seed.msisdn, "type": seed.kind, "carrier": seed.carrier,
+        "carrier_name": carrier_name(seed.carrier) if seed.carrier else "", "country": seed.country, "enrolled": seed.enrolled,
+        "enabled": seed.enabled, "draining": seed.draining, "online": seed.is_online(now, rules), "lps": seed.lps or None,
+        "pace_seconds": seed.pace_seconds or rules.pace_seconds, "in_flight": seed.in_flight, "capacity": seed.capacity(rules),
+        "quota_used": Windows(*seed.used), "quota_limits": Windows(*seed.quota_limits(rules)),
+        "consecutive_failures": seed.consecutive_failures, "tripped_until": tripped_until if tripped_until > now else None,
+        "failure_share": round(seed.failure_share(), 4), "seconds_to_sent": seed.seconds_to_sent,
+        "sent": seed.sent, "failed": seed.failed,
+    }  # fmt: skip
+
+
+def _view(request: "Request[Any, Any, Any]", seed: Seed) -> SeedView:
+    parts = parts_of(request)
+    return SeedView(**_fields(seed, parts.clock.now(), parts.settings.rules()))
+
+
+def _quota(given: QuotaBody | None, before: Quota) -> Quota | None:
+    if given is None:
+        return None
+    return replace(before, **{name: value for name, value in asdict(given).items() if value is not None})
+
+
+@post("/seeds", status_code=201)
+async def enrol(request: "Request[Any, Any, Any]", data: NewSeed) -> SeedEnrolled:
+    """Makes a seed dispatchable and gives it a new token; an older one is void."""
+    parts = parts_of(request)
+    seed, token = await parts.seeds.enrol(
+        data.imsi,
+        msisdn=data.msisdn or "",
+        carrier=data.carrier or "",
+        pace_seconds=data.pace_seconds or 0.0,
+        quota=_quota(data.quota, Quota()),
+    )
+    return SeedEnrolled(**_fields(seed, parts.clock.now(), parts.settings.rules()), token=token)
+
+
+@get("/seeds")
+async def list_seeds(request: "Request[Any, Any, Any]", online: bool | None = None, carrier: str | None = None) -> list[SeedView]:
+    """All seeds that ever pinged or were enrolled, in that order; those online (or not), those of a carrier."""
+    parts = parts_of(request)
+    now, rules = parts.clock.now(), parts.settings.rules()
+    return [
+        SeedView(**_fields(seed, now, rules))
+        for seed in await parts.seeds.every()
+        if online in (None, seed.is_online(now, rules)) and (carrier is None or seed.carrier == canonical_carrier(carrier))
+    ]
+
+
+@get("/seeds/{imsi:str}")
+async def show_seed(request: "Request[Any, Any, Any]", imsi: str) -> SeedView:
+    """One seed."""
+    return _view(request, await parts_of(request).seeds.get(imsi))
+
+
+@patch("/seeds/{imsi:str}")
+async def change_seed(request: "Request[Any, Any, Any]", imsi: str, data: SeedChange) -> SeedView:
+    """Changes what is given. A draining seed keeps what it holds and is given nothing new."""
+    registry = parts_of(request).seeds
+    quota = None if data.quota is None else _quota(data.quota, (await registry.get(imsi)).quota)
+    seed = await registry.change(
+        imsi,
+        enabled=data.enabled,
+        draining=data.draining,
+        carrier=data.carrier,
+        msisdn=data.msisdn,
+        pace_seconds=data.pace_seconds,
+        quota=quota,
+    )
+    return _view(request, seed)
+
+
+HANDLERS: list[HTTPRouteHandler] = [enrol, list_seeds, show_seed, change_seed]

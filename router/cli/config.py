@@ -1,0 +1,68 @@
+"""Settings as a command sees them, and how they are handed to a child process."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from router.cli.errors import FAILED, CliError
+
+if TYPE_CHECKING:
+    from router.secrets import Secrets
+    from router.settings import Settings
+
+PREFIX: Final = "SEEDROUTER_"
+_PASSWORD: Final = re.compile(r"(?<=://)([^/@]*:)[^/@]*(?=@)")
+
+
+def load_settings(exit_code: int = FAILED, **given: Any) -> "Settings":
+    """The settings, with what the command line gave (None = not given) above the environment. Raises `CliError`."""
+    from pydantic import ValidationError
+
+    from router.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        # Only the name and the reason: a value may be a secret.
+        faults = [f"{_name(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_input=False, include_url=False)]
+        raise CliError("wrong settings (see `seedrouter settings`):\n  " + "\n  ".join(faults), exit_code) from None
+
+
+def load_all_secrets(settings: "Settings", exit_code: int = FAILED) -> "Secrets":
+    """The secrets of the data folder, made where they are missing. Raises `CliError`."""
+    from router.domain.errors import RouterError
+    from router.secrets import load_secrets
+
+    try:
+        return load_secrets(settings.data, settings.given_secrets())
+    except RouterError as error:
+        raise CliError(f"secrets: {error}", exit_code) from None
+    except OSError as error:
+        raise CliError(f"secrets: the data folder {settings.data} cannot be written: {error.strerror}", exit_code) from None
+
+
+def environment_of(settings: "Settings") -> dict[str, str]:
+    """Every setting but the secrets as a child's environment, so that it sees what its parent saw."""
+    from pydantic import SecretStr
+
+    values = {name: getattr(settings, name) for name in type(settings).model_fields}
+    return {PREFIX + name.upper(): str(value) for name, value in values.items() if not isinstance(value, SecretStr)}
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown."""
+    return _PASSWORD.sub(r"\1***", url)
+
+
+def sources_of(settings: "Settings", environment: Mapping[str, str], dotenv: Mapping[str, str | None]) -> dict[str, str]:
+    """Where each setting came from: `environment`, `.env` or `default`."""
+    in_environment = {name.upper() for name in environment}
+    in_dotenv = {name.upper() for name in dotenv}
+    return {
+        name: "environment" if (key := PREFIX + name.upper()) in in_environment else ".env" if key in in_dotenv else "default"
+        for name in type(settings).model_fields
+    }
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return PREFIX + str(location[0]).upper() if location else "settings"

@@ -1,0 +1,66 @@
+import pytest
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+from router.store.redis import Batch, StoreAway, connect
+from router.store.store import Store
+from tests.integration.store.kit import a_message, ask
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_answers_in_order(store: Store) -> None:
+    batch = store.batch()
+    places = [batch.add("SET", "{a}", "1"), batch.add("GET", "{a}"), batch.add("INCR", "{a}")]
+
+    assert [0, 1, 2] == places
+    assert [True, b"1", 2] == await batch.run()
+
+
+async def test_empty(store: Store) -> None:
+    assert [] == await store.batch().run()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_unknown_scripts_are_loaded(store: Store, alone: bool) -> None:
+    """A server that was restarted has lost the scripts; the batch loads them, and its other commands are not carried out twice."""
+    await store.redis.script_flush()
+    message = a_message()
+    batch = store.batch()
+    if not alone:
+        batch.add("INCR", "{counter}")
+    place = store.messages.void(batch, message.id)
+    if not alone:
+        batch.add("INCR", "{counter}")
+    answers = await batch.run()
+
+    assert 1 == answers[place]
+    assert alone or [1, 2] == [answers[0], answers[-1]]
+
+
+async def test_first_error_is_raised_after_the_rest_was_done(store: Store) -> None:
+    batch = store.batch()
+    batch.add("SET", "{a}", "text")
+    batch.add("INCR", "{a}")
+    batch.add("SET", "{b}", "done")
+    with pytest.raises(ResponseError):
+        await batch.run()
+
+    assert b"done" == await ask(store, lambda batch: batch.add("GET", "{b}"))
+
+
+async def test_store_away(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nobody listens: the caller hears that the store is away, with no address in the words."""
+    client = connect("unix:///nonexistent/redis.sock?db=0")
+    batch = Batch(client)
+    batch.add("GET", "a")
+    batch.add("GET", "b")
+    with pytest.raises(StoreAway, match="^the store cannot be reached: ConnectionError$"):
+        await batch.run()
+    await client.aclose()
+
+
+async def test_time(store: Store) -> None:
+    seconds, _ = await redis.asyncio.Redis.time(store.redis)
+
+    assert abs(seconds - await store.time()) < 2

@@ -1,0 +1,362 @@
+import asyncio
+
+import pytest
+
+from router.domain.lifecycle import Release
+from router.domain.rules import Rules
+from router.domain.seed import Quota, Seed
+from router.store.seeds import Seeds, Slip
+from router.store.store import Store
+from tests.integration.store.kit import NOW, a_seed, ask, everything, open_store
+
+pytestmark = pytest.mark.anyio
+CAPACITY = Seed(id="").capacity(Rules())
+NO_QUOTA = Quota(half_hour=0, hour=0, day=0)
+
+
+async def enrolled(store: Store, **fields) -> Seed:
+    seed = a_seed(**{"quota": NO_QUOTA} | fields)
+    batch = store.batch()
+    Seeds.enrol(batch, seed, "hash", NOW)
+    await batch.run()
+    return seed
+
+
+async def load(store: Store, seed_id: str, now: float = NOW) -> Seed:
+    (seed,) = await store.seeds.load(store.batch(), [seed_id], now)
+    assert seed is not None
+    return seed
+
+
+async def reserve(store: Store, seed: Seed, slip: Slip, now: float = NOW) -> str:
+    return (await ask(store, lambda batch: store.seeds.reserve(batch, seed, slip, now))).decode()
+
+
+async def take(store: Store, seed: Seed, limit: int = 10) -> list[Slip]:
+    return [Slip.parse(member) for member in await ask(store, lambda batch: store.seeds.take(batch, seed.id, limit))]
+
+
+async def finish(store: Store, seed: Seed, slip: Slip, outcome: str = "sent", *, handed: bool = True, now: float = NOW) -> int:
+    release = Release(seed.id, slip.number, outcome, handed, 2.0 if outcome == "sent" else None)
+    return await ask(store, lambda batch: store.seeds.finish(batch, slip, release, now))
+
+
+# Signs of life
+
+
+async def test_first_ping_makes_the_seed(store: Store) -> None:
+    seed = a_seed(msisdn="+213661000001", kind="seed")
+
+    assert [b"60301", b"0"] == await ask(store, lambda batch: Seeds.ping(batch, seed, NOW, None))
+    found = await load(store, seed.id)
+    assert (NOW, NOW, "+213661000001", "60301", "DZ") == (found.first_ping, found.lps, found.msisdn, found.carrier, found.country)
+    assert found.enabled
+    assert not found.enrolled
+
+
+async def test_later_pings_change_the_time_only(store: Store, redis_url: str) -> None:
+    """spec/relaysms.md; what an operator has set stands above what the seed says."""
+    seed = a_seed(msisdn="+213661000001")
+    await ask(store, lambda batch: Seeds.ping(batch, seed, NOW, None))
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"enabled": "0", "carrier": "60302"}, NOW))
+    before = everything(redis_url)[f"seed:{{{seed.id}}}"]
+    other = a_seed(id=seed.id, msisdn="+213550000000", carrier="60303", country="MA", kind="node")
+
+    assert [b"60302", b"0"] == await ask(store, lambda batch: Seeds.ping(batch, other, NOW + 7, None))
+    assert before | {b"lps": repr(NOW + 7).encode()} == everything(redis_url)[f"seed:{{{seed.id}}}"]
+
+
+async def test_a_ping_fills_in_what_was_not_known(store: Store) -> None:
+    seed = a_seed(carrier="", country="")
+    await ask(store, lambda batch: Seeds.ping(batch, seed, NOW, None))
+    await ask(store, lambda batch: Seeds.ping(batch, a_seed(id=seed.id, msisdn="+213661000001"), NOW + 1, None))
+    found = await load(store, seed.id)
+
+    assert ("60301", "DZ", "+213661000001", NOW) == (found.carrier, found.country, found.msisdn, found.first_ping)
+
+
+async def test_a_ping_enrols_once(store: Store) -> None:
+    """The second ping with the enrolment token does not replace the token that the seed was given."""
+    seed = a_seed()
+
+    assert [b"60301", b"1"] == await ask(store, lambda batch: Seeds.ping(batch, seed, NOW, "first"))
+    assert [b"60301", b"0"] == await ask(store, lambda batch: Seeds.ping(batch, seed, NOW, "second"))
+    known = store.seeds.parse_credentials(await ask(store, lambda batch: Seeds.credentials(batch, seed.id)))
+    assert ("first", True, True) == (known.token_hash, known.known, known.enrolled)
+
+
+async def test_enrol(store: Store) -> None:
+    """Before any ping: known and dispatchable, not online. Again: the new token holds, what is not given stays."""
+    seed = await enrolled(store, pace_seconds=2.5)
+    found = await load(store, seed.id)
+
+    assert (True, True, 2.5, NO_QUOTA, 0.0) == (found.enrolled, found.enabled, found.pace_seconds, found.quota, found.lps)
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"enabled": "0"}, NOW))
+    await ask(store, lambda batch: Seeds.enrol(batch, Seed(id=seed.id), "another", NOW))
+    found = await load(store, seed.id)
+    assert (False, 2.5, "60301") == (found.enabled, found.pace_seconds, found.carrier), "an operator's word stands"
+    assert "another" == store.seeds.parse_credentials(await ask(store, lambda b: Seeds.credentials(b, seed.id))).token_hash
+    assert [seed.id] == await Seeds.all_ids(store.batch())
+
+
+async def test_unknown_seed(store: Store) -> None:
+    assert [None] == await store.seeds.load(store.batch(), ["nobody"], NOW)
+    assert not store.seeds.parse_credentials(await ask(store, lambda batch: Seeds.credentials(batch, "nobody"))).known
+
+
+async def test_move_carrier(store: Store) -> None:
+    seed = await enrolled(store)
+    await ask(store, lambda batch: Seeds.touch(batch, seed.id, seed.carrier, NOW, first=True))
+    listed = await load(store, seed.id)
+    await ask(store, lambda batch: Seeds.move_carrier(batch, listed, "60302"))
+    there = await ask(store, lambda batch: Seeds.pinged_since(batch, "60302", 0.0))
+    here = await ask(store, lambda batch: Seeds.pinged_since(batch, "60301", 0.0))
+
+    assert [seed.id.encode(), b"2000000000"] == there
+    assert [] == here
+
+
+# Room
+
+
+async def test_room(store: Store) -> None:
+    """Never more in flight than the capacity, whoever asks at once."""
+    seed = await enrolled(store, pace_seconds=1.0)
+    capacity = seed.capacity(Rules())
+    answers = await asyncio.gather(*(reserve(store, seed, Slip(f"wg_{i}", 1, 1)) for i in range(20)))
+
+    assert capacity == answers.count("ok")
+    assert {"ok", "no room"} == set(answers)
+    assert capacity == (await load(store, seed.id)).in_flight
+
+
+async def test_a_long_message_fits_an_idle_seed(store: Store) -> None:
+    """A message of more parts than the capacity goes to a seed that has nothing else, and fills it."""
+    seed = await enrolled(store)
+
+    assert "ok" == await reserve(store, seed, Slip("wg_long", 1, CAPACITY + 5))
+    assert "no room" == await reserve(store, seed, Slip("wg_other", 1, 1))
+
+
+async def test_reserving_again_takes_nothing(store: Store) -> None:
+    """Neither while it waits nor while the seed holds it."""
+    seed = await enrolled(store)
+    slip = Slip("wg_1", 1, 1)
+
+    assert ["ok", "ok"] == [await reserve(store, seed, slip) for _ in range(2)]
+    assert [slip] == await take(store, seed)
+    assert "ok" == await reserve(store, seed, slip)
+    found = await load(store, seed.id)
+    assert (1, (1, 1, 1)) == (found.in_flight, found.used)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"), [({"enrolled": "0"}, "not enrolled"), ({"enabled": "0"}, "disabled"), ({"draining": "1"}, "draining")]
+)
+async def test_who_may_not(store: Store, fields: dict[str, str], reason: str) -> None:
+    """Invariant 6 in the last instance: the copy that the choice was made on may be out of date."""
+    seed = await enrolled(store)
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, fields, NOW))
+
+    assert reason == await reserve(store, seed, Slip("wg_1", 1, 1))
+    assert 0 == (await load(store, seed.id)).in_flight
+
+
+async def test_unknown_seed_gets_nothing(store: Store, redis_url: str) -> None:
+    assert "not enrolled" == await reserve(store, a_seed(), Slip("wg_1", 1, 1))
+    assert {} == everything(redis_url)
+
+
+async def test_open_seeds(redis_url: str) -> None:
+    """Enrolment is waived where the operator says so; nothing else is."""
+    store = open_store(redis_url, open_seeds=True)
+    seed = a_seed()
+    await ask(store, lambda batch: Seeds.ping(batch, seed, NOW, None))
+
+    assert "ok" == await reserve(store, seed, Slip("wg_1", 1, 1))
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"draining": "1"}, NOW))
+    assert "draining" == await reserve(store, seed, Slip("wg_2", 1, 1))
+    await store.close()
+
+
+# Quotas
+
+WINDOWS = [("half_hour", 1800), ("hour", 3600), ("day", 86400)]
+
+
+@pytest.mark.parametrize(("window", "seconds"), WINDOWS)
+async def test_quota_counts_parts(store: Store, window: str, seconds: int) -> None:
+    """Five parts per window: two messages of two parts and one of one; the sixth part has to wait, and only for so long."""
+    seed = await enrolled(store, quota=Quota(**{"half_hour": 0, "hour": 0, "day": 0, window: 5}))
+    for i, parts in enumerate((2, 2)):
+        slip = Slip(f"wg_{i}", 1, parts)
+        assert "ok" == await reserve(store, seed, slip)
+        await take(store, seed)
+        await finish(store, seed, slip)
+    two, one = Slip("wg_two", 1, 2), Slip("wg_one", 1, 1)
+
+    assert "quota used" == await reserve(store, seed, two)
+    assert "ok" == await reserve(store, seed, one)
+    await take(store, seed)
+    await finish(store, seed, one)
+    assert "quota used" == await reserve(store, seed, Slip("wg_more", 1, 1), NOW + 60)
+    assert "ok" == await reserve(store, seed, Slip("wg_more", 1, 5), NOW + seconds)
+
+
+async def test_used_slides(store: Store) -> None:
+    seed = await enrolled(store)
+    await reserve(store, seed, Slip("wg_1", 1, 1))
+    used = [(await load(store, seed.id, NOW + after)).used for after in (0, 1740, 1800, 3540, 3600, 82_800, 86_400)]
+
+    assert [(1, 1, 1), (1, 1, 1), (0, 1, 1), (0, 1, 1), (0, 0, 1), (0, 0, 1), (0, 0, 0)] == used
+
+
+async def test_usage_is_pruned(store: Store, redis_url: str) -> None:
+    """Buckets that no window looks at go when somebody looks, so that a seed's hash stays small; all of it goes by itself."""
+    seed = await enrolled(store)
+    for hour in range(30):
+        slip = Slip(f"wg_{hour}", 1, 1)
+        await reserve(store, seed, slip, NOW + hour * 3600)
+        await take(store, seed)
+        await finish(store, seed, slip, now=NOW + hour * 3600)
+    found = await load(store, seed.id, NOW + 29 * 3600)
+    kept = everything(redis_url)[f"quota:{{{seed.id}}}"]
+
+    assert (1, 1, 24) == found.used
+    assert 25 == len(kept)
+    assert 0 < await ask(store, lambda batch: batch.add("TTL", f"quota:{{{seed.id}}}")) <= 90_000
+
+
+async def test_quota_comes_back_only_if_never_handed_over(store: Store) -> None:
+    """What a phone has had may have been sent, whatever it says."""
+    seed = await enrolled(store)
+    kept, returned = Slip("wg_kept", 1, 2), Slip("wg_returned", 1, 3)
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"pace_seconds": "0.1"}, NOW))
+    roomy = await load(store, seed.id)
+    assert ["ok", "ok"] == [await reserve(store, roomy, slip) for slip in (kept, returned)]
+    await finish(store, seed, kept, "failed", handed=True)
+
+    assert (3, (5, 5, 5)) == ((found := await load(store, seed.id)).in_flight, found.used)
+    await finish(store, seed, returned, "returned", handed=False, now=NOW + 200)
+    assert (0, (2, 2, 2)) == ((found := await load(store, seed.id)).in_flight, found.used)
+
+
+# Fetching and ending
+
+
+async def test_take_oldest_first(store: Store) -> None:
+    seed = await enrolled(store, pace_seconds=0.1)
+    slips = [Slip(f"wg_{i}", 1, 1) for i in range(4)]
+    for age, slip in enumerate(reversed(slips)):
+        await reserve(store, seed, slip, NOW - age)
+
+    assert 4 == await ask(store, lambda batch: Seeds.waiting(batch, seed.id))
+    # Reserved last to first with falling times: the oldest is the first slip
+    assert slips[:1] == await take(store, seed, 1)
+    assert slips[1:] == await take(store, seed)
+    assert [] == await take(store, seed)
+
+
+async def test_two_fetches_at_once_share(store: Store) -> None:
+    seed = await enrolled(store, pace_seconds=0.01)
+    slips = [Slip(f"wg_{i}", 1, 1) for i in range(30)]
+    for slip in slips:
+        await reserve(store, seed, slip)
+    taken = [slip for found in await asyncio.gather(*(take(store, seed, 7) for _ in range(6))) for slip in found]
+
+    assert sorted(map(str, slips)) == sorted(map(str, taken))
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+async def test_finish_once(store: Store, redis_url: str, fetched: bool) -> None:
+    """Its place and its mark in the seed's record, once, from the outbox or from the seed's hands."""
+    seed = await enrolled(store)
+    slip = Slip("wg_1", 1, 1)
+    await reserve(store, seed, slip)
+    if fetched:
+        await take(store, seed)
+
+    assert [1, 0, 0] == [await finish(store, seed, slip, "failed") for _ in range(3)]
+    found = await load(store, seed.id)
+    assert (0, 1, 1, NOW) == (found.in_flight, found.failed, found.consecutive_failures, found.failed_at)
+    assert not {key for key in everything(redis_url) if key.startswith(("outbox", "held"))}
+
+
+async def test_in_flight_never_negative(store: Store) -> None:
+    """Not even where the record was lost or set back behind its slips."""
+    seed = await enrolled(store)
+    slip = Slip("wg_1", 1, 3)
+    await reserve(store, seed, slip)
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"in_flight": "1"}, NOW))
+    await finish(store, seed, slip)
+
+    assert 0 == (await load(store, seed.id)).in_flight
+
+
+async def test_stats(store: Store) -> None:
+    """Failures and silences count against the seed, a success ends the run of them, what was taken back says nothing."""
+    seed = await enrolled(store)
+
+    async def one(outcome: str, number: int) -> Seed:
+        slip = Slip("wg_1", number, 1)
+        assert "ok" == await reserve(store, await load(store, seed.id), slip)
+        await finish(store, seed, slip, outcome, now=NOW + number)
+        return await load(store, seed.id)
+
+    failed = await one("failed", 1)
+    assert (1, 1, 1.0, 1.0, NOW + 1) == (failed.failed, failed.consecutive_failures, failed.bad, failed.outcomes, failed.failed_at)
+    silent = await one("silent", 2)
+    assert (2, 2, 1.95, 1.95) == (silent.failed, silent.consecutive_failures, silent.bad, silent.outcomes)
+    returned = await one("returned", 3)
+    assert (2, 2, 1.95, 1.95, NOW + 2) == (
+        returned.failed, returned.consecutive_failures, returned.bad, returned.outcomes, returned.failed_at,
+    )  # fmt: skip
+    sent = await one("sent", 4)
+    assert (1, 0, 2.0) == (sent.sent, sent.consecutive_failures, sent.seconds_to_sent)
+    assert (pytest.approx(1.8525), pytest.approx(2.8525)) == (sent.bad, sent.outcomes)
+
+
+async def test_seconds_to_sent_is_smoothed(store: Store) -> None:
+    seed = await enrolled(store)
+    for number, seconds in enumerate((2.0, 12.0, None), 1):
+        slip = Slip("wg_1", number, 1)
+        await reserve(store, seed, slip)
+        release = Release(seed.id, number, "sent", handed_over=True, seconds=seconds)
+        await ask(store, lambda batch, s=slip, r=release: store.seeds.finish(batch, s, r, NOW))
+
+    assert pytest.approx(5.0) == (await load(store, seed.id)).seconds_to_sent
+
+
+async def test_put_back_keeps_its_place_and_its_quota(store: Store) -> None:
+    """A slip that was fetched too early waits again as if it had never been fetched: its quota is found when it is taken back."""
+    seed = await enrolled(store)
+    slip = Slip("wg_1", 1, 1)
+    await reserve(store, seed, slip)
+    await take(store, seed)
+    await ask(store, lambda batch: store.seeds.put_back(batch, seed.id, slip))
+    assert [slip] == await take(store, seed)
+    await ask(store, lambda batch: store.seeds.put_back(batch, seed.id, slip))
+    await finish(store, seed, slip, "returned", handed=False, now=NOW + 100)
+    found = await load(store, seed.id, NOW + 100)
+
+    assert (0, (0, 0, 0)) == (found.in_flight, found.used)
+
+
+async def test_put_back_what_was_freed_meanwhile(store: Store) -> None:
+    """The dispatcher has freed the place between the fetch and the putting back: there is no slip to come back."""
+    seed = await enrolled(store)
+    slip = Slip("wg_1", 1, 1)
+    await reserve(store, seed, slip)
+    await take(store, seed)
+    await finish(store, seed, slip, "returned", handed=False)
+    await ask(store, lambda batch: store.seeds.put_back(batch, seed.id, slip))
+
+    assert [] == await take(store, seed)
+
+
+async def test_changes_are_trimmed(store: Store) -> None:
+    await ask(store, lambda batch: Seeds.mark_changed(batch, "old", NOW - 601))
+    await ask(store, lambda batch: Seeds.mark_changed(batch, "new", NOW - 599))
+    await ask(store, lambda batch: Seeds.trim_changes(batch, NOW))
+
+    assert [b"new"] == (await ask(store, lambda batch: Seeds.changed_since(batch, 0.0)))[::2]
