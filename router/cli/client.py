@@ -41,12 +41,14 @@ class Place(msgspec.Struct, frozen=True):
         return f"<Place {self.url}>"
 
 
-def find_router(data: Path | None, environment: Mapping[str, str]) -> Place:
-    """The router of `--data`, or of SEEDROUTER_URL, or of the default data folder. Raises `CliError`, which says what to do."""
+def find_router(data: Path | None, environment: Mapping[str, str], url: str | None = None) -> Place:
+    """The router at `url`, or of `--data`, or of SEEDROUTER_URL, or of the default data folder. Raises `CliError`: what to do."""
     settings = load_settings(data=data)
-    if data is None and (url := environment.get(_URL)):
+    if url is None and data is None:
+        url = environment.get(_URL) or None
+    if url is not None:
         if urlsplit(url).scheme not in ("http", "https"):
-            raise CliError(f"{_URL} is not an http:// or https:// URL")
+            raise CliError(f"{url} is not an http:// or https:// URL")
         return _place(url, settings)
     running = read_running(settings.data)
     if running is None:

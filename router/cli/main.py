@@ -1,22 +1,47 @@
 """`seedrouter`: the commands, put together. Each one imports what it needs when it runs, so that --help is quick."""
 
 import sys
+from typing import Final
 
 import typer
 
-from router.cli import roles
+from router.cli import accounts, keys, messages, seeds, templates
+from router.cli.bench import bench
+from router.cli.demo import demo
+from router.cli.doctor import doctor
 from router.cli.errors import FAILED, CliError
+from router.cli.queue import queue
+from router.cli.roles import api, dispatcher, timekeeper
+from router.cli.settings import settings
+from router.cli.simulate import simulate
+from router.cli.up import up
+
+_RUN: Final = "Run it"
+_USE: Final = "Use a running router"
+_CHECK: Final = "Look after it"
 
 app = typer.Typer(
     name="seedrouter",
-    help="Routes one-time codes over a fleet of phones.",
+    help="Routes one-time codes over a fleet of phones. Begin with `seedrouter demo`, then `seedrouter up`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(rich_help_panel="Roles, one by one")(roles.api)
-app.command(rich_help_panel="Roles, one by one")(roles.dispatcher)
-app.command(rich_help_panel="Roles, one by one")(roles.timekeeper)
+for command in (up, demo, simulate, api, dispatcher, timekeeper):
+    app.command(rich_help_panel=_RUN)(command)
+for name, group in (
+    ("accounts", accounts.app),
+    ("keys", keys.app),
+    ("templates", templates.app),
+    ("seeds", seeds.app),
+    ("messages", messages.app),
+):
+    app.add_typer(group, name=name, rich_help_panel=_USE)
+for command in (messages.send, queue):
+    app.command(rich_help_panel=_USE)(command)
+for command in (doctor, settings):
+    app.command(rich_help_panel=_CHECK)(command)
+app.command(rich_help_panel=_CHECK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 
 def main() -> None:
@@ -28,9 +53,17 @@ def main() -> None:
     except Exception as error:
         from router.domain.errors import RouterError
 
-        if not isinstance(error, RouterError):
+        found = _expected(error)
+        if not isinstance(found, (CliError, RouterError)):
             raise
-        _fail(str(error), FAILED)
+        _fail(str(found), FAILED)
+
+
+def _expected(error: BaseException) -> BaseException:
+    """The first of several that failed together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _fail(text: str, exit_code: int) -> None:

@@ -51,7 +51,7 @@ def simulate(
 
     settings = load_settings(data=data)
     configure_logs(settings.log_format, settings.log_level)
-    place = find_router(data, dict(os.environ) | ({} if url is None else {"SEEDROUTER_URL": url}) if data is None else os.environ)
+    place = find_router(data, os.environ, url)
     path = ledger or settings.data / "air.jsonl"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     behaviour = Behaviour(
@@ -66,7 +66,7 @@ def simulate(
         delivered_rate=delivered_rate,
     )
     options = FleetOptions(
-        url=url or place.url,
+        url=place.url,
         operator_token=place.token,
         ledger=path,
         count=count,
@@ -90,9 +90,13 @@ async def _run(options: "FleetOptions") -> "FleetReport":
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop_from_thread() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    follow_parent(lambda: loop.call_soon_threadsafe(stop.set))
+    follow_parent(stop_from_thread)
     try:
         return await run_fleet(options, stop, _introduce)
     except Unanswered as error:

@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -170,6 +169,15 @@ def _introduce(stack: Stack) -> None:
     sys.stdout.flush()
 
 
+def can_listen(host: str, port: int) -> bool:
+    """Is this port free?"""
+    try:
+        _listener(host, port).close()
+    except CliError:
+        return False
+    return True
+
+
 def _free_port(host: str) -> int:
     with _listener(host, 0) as listener:
         return int(listener.getsockname()[1])
@@ -178,14 +186,9 @@ def _free_port(host: str) -> int:
 def _wait_for_port(host: str, port: int) -> None:
     """Raises `CliError` when it cannot be listened on."""
     deadline = time.monotonic() + _PORT_WAIT_SECONDS
-    while True:
-        with suppress(CliError):
-            _listener(host, port).close()
-            return
-        if time.monotonic() >= deadline:
-            _listener(host, port).close()
-            return
+    while not can_listen(host, port) and time.monotonic() < deadline:
         time.sleep(0.1)
+    _listener(host, port).close()
 
 
 def _listener(host: str, port: int) -> socket.socket:

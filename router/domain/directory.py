@@ -39,8 +39,9 @@ class _Pool:
 
     def add(self, seed_id: str) -> None:
         if self._policy != "balanced":
-            self._order.pop(seed_id, None)
-            self._order[seed_id] = None
+            if self._policy == "freshest":
+                self._order.pop(seed_id, None)
+            self._order.setdefault(seed_id)
         elif seed_id not in self._places:
             self._places[seed_id] = len(self._ids)
             self._ids.append(seed_id)
@@ -107,8 +108,10 @@ class Directory:
         seed = self._seeds[seed_id]
         seed.in_flight += parts
         seed.used = (seed.used[0] + parts, seed.used[1] + parts, seed.used[2] + parts)
-        if self._rules.policy == "round-robin" and seed_id in self._pool(seed.carrier):
-            self._pool(seed.carrier).add(seed_id)
+        pool = self._pool(seed.carrier)
+        if self._rules.policy == "round-robin" and seed_id in pool:
+            pool.remove(seed_id)
+            pool.add(seed_id)
 
     def find(self, need: Need, now: float) -> Choice:
         """The seed for a message: on-net first, then, if allowed, another carrier of the same country."""

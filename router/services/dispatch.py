@@ -148,8 +148,10 @@ class Dispatch:
                 if item.stored.message.parked_at is not None:
                     self._store.parking.leave(batch, item.stored.message)
             else:
-                release = Release(item.seed.id, item.slip.number, "returned", handed_over=False)
-                self._store.seeds.finish(batch, item.slip, release, now)
+                # Where another dispatcher has begun this very attempt at this very seed, the place is that attempt's
+                if result.before is None or result.before.attempt(item.slip.number, item.seed.id) is None:
+                    release = Release(item.seed.id, item.slip.number, "returned", handed_over=False)
+                    self._store.seeds.finish(batch, item.slip, release, now)
                 self._store.parking.leave(batch, item.stored.message)
         if woken:
             batch.add("PUBLISH", OUTBOX_CHANNEL, " ".join(woken))

@@ -1,4 +1,7 @@
-"""Which carriers have an online seed right now: asked for each submission, so it is kept in memory and looked at about once a second."""
+"""What each submission asks of the store, and what changes slowly: kept in memory and looked at about twice a second.
+
+Which carriers have an online seed, and whether there is a portability table at all.
+"""
 
 import asyncio
 
@@ -25,6 +28,8 @@ class Presence:
         self._clock = clock
         self._rules = rules
         self._witnesses: dict[str, Seed] = {}
+        self.has_ported_numbers = True
+        """Until it was looked at, each number is looked up."""
 
     def serves(self, carrier: str, country: str) -> bool:
         """Is a message of this carrier accepted, by the setting `accept_when`?"""
@@ -43,7 +48,9 @@ class Presence:
         batch = self._store.batch()
         for carrier in carriers:
             batch.add("ZREVRANGE", f"online:{carrier}", 0, _SAMPLE - 1)
-        freshest = await batch.run()
+        self._store.portability.is_used(batch)
+        *freshest, is_used = await batch.run()
+        self.has_ported_numbers = bool(is_used)
         now = self._clock.now()
         ids = [seed_id.decode() for answer in freshest for seed_id in answer]
         found = await seeds.load(self._store.batch(), ids, now)

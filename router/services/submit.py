@@ -129,6 +129,8 @@ class Submit:
             raise Invalid("message", "holds half of a surrogate pair")
 
     async def _ported(self, number: Number) -> Number:
+        if not self._presence.has_ported_numbers:
+            return number
         batch = self._store.batch()
         self._store.portability.read(batch, number.e164)
         return with_portability(number, self._store.portability.parse((await batch.run())[0]))

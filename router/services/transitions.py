@@ -66,7 +66,7 @@ class Transitions:
         while waiting:
             turn = _first_of_each(steps, waiting)
             await self._read_missing(steps, turn, known)
-            landed = await self._commit(steps, turn, known, done)
+            landed = await self._commit(steps, turn, known, done, lost)
             for place in turn:
                 if place in landed:
                     decisions.append(landed[place])
@@ -88,7 +88,7 @@ class Transitions:
                 known[message_id] = stored
 
     async def _commit(
-        self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored], done: list[Done | None]
+        self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored], done: list[Done | None], lost: dict[int, int]
     ) -> dict[int, Decision]:
         now = self._clock.now()
         batch = self._store.batch()
@@ -103,6 +103,9 @@ class Transitions:
             try:
                 decision = step.decide(stored.message, now)
             except RouterError as error:
+                if lost[place]:
+                    # The round that was lost has set the timer of what did not come true
+                    self._store.timers.set(batch, step.message_id, next_due(stored.message, self._rules))
                 done[place] = Done(stored.message, stored.message, stored, error)
                 continue
             if decision.message is stored.message:

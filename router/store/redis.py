@@ -4,18 +4,26 @@ Round trips are the currency here, so everything that can be batched takes a `Ba
 transaction: each script is atomic on the keys of its one hash tag, and that is all the store ever relies on.
 """
 
+import asyncio
 import hashlib
 import importlib.resources
+from collections import deque
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
+from redis.exceptions import BusyLoadingError, NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.domain.errors import Unavailable
+
+
+Command = tuple[Any, ...]
+
+_PIPELINES = 2
+_PIPELINE_COMMANDS = 2000
 
 
 class StoreAway(Unavailable):
@@ -26,7 +34,10 @@ class StoreAway(Unavailable):
 
 
 def connect(url: str, *, connections: int = 64, timeout_seconds: float = 10.0) -> "Redis":
-    """A client for redis://, rediss:// or unix://. Raises ValueError for another kind of URL; it does not connect yet."""
+    """A client for redis://, rediss:// or unix://. Raises ValueError for another kind of URL; it does not connect yet.
+
+    Nothing is sent twice by itself: whether a step may be repeated is for its caller to know.
+    """
     return Redis.from_url(
         url,
         protocol=2,
@@ -34,8 +45,59 @@ def connect(url: str, *, connections: int = 64, timeout_seconds: float = 10.0) -
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 3),
+        retry=Retry(NoBackoff(), 0),
     )
+
+
+class Funnel:
+    """Lets concurrent tasks share round trips: what comes together while a pipeline is on its way goes out in the next one.
+
+    A task alone waits for nobody; a hundred at once cost a few round trips instead of hundreds. Two pipelines at the most are on their
+    way at a time, so that a long one does not hold up the short ones behind it. A failure is told to each task whose commands were in
+    that pipeline.
+    """
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._waiting: deque[tuple[list[Command], asyncio.Future[list[Any]]]] = deque()
+        self._pipelines: set[asyncio.Task[None]] = set()
+
+    async def send(self, commands: list[Command]) -> list[Any]:
+        """The answers, errors of single commands among them. Raises redis-py's errors where the pipeline failed as a whole."""
+        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((commands, answers))
+        if len(self._pipelines) < _PIPELINES:
+            task = asyncio.create_task(self._drain())
+            self._pipelines.add(task)
+            task.add_done_callback(self._pipelines.discard)
+        return await answers
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            taken: list[tuple[list[Command], asyncio.Future[list[Any]]]] = []
+            size = 0
+            while self._waiting and size < _PIPELINE_COMMANDS:
+                taken.append(self._waiting.popleft())
+                size += len(taken[-1][0])
+            await self._exchange(taken)
+
+    async def _exchange(self, taken: "list[tuple[list[Command], asyncio.Future[list[Any]]]]") -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        for commands, _ in taken:
+            for command in commands:
+                pipe.execute_command(*command)
+        try:
+            answers = await pipe.execute(raise_on_error=False)
+        except Exception as error:  # noqa: BLE001 - handed on to those who wait, whatever it is
+            for _, future in taken:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        start = 0
+        for commands, future in taken:
+            if not future.done():
+                future.set_result(answers[start : start + len(commands)])
+            start += len(commands)
 
 
 class Script:
@@ -64,9 +126,9 @@ class Batch:
     carried out all the same. Raises `StoreAway`.
     """
 
-    def __init__(self, redis: "Redis") -> None:
-        self._redis = redis
-        self._commands: list[tuple[Any, ...]] = []
+    def __init__(self, funnel: Funnel) -> None:
+        self._funnel = funnel
+        self._commands: list[Command] = []
         self._scripts: dict[int, Script] = {}
 
     def __len__(self) -> int:
@@ -96,26 +158,14 @@ class Batch:
         return answers
 
     async def _answers(self) -> list[Any]:
-        answers = await self._send(self._commands)
+        answers = await self._funnel.send(self._commands)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            for text in {self._scripts[place].text for place in unknown}:
-                await self._redis.script_load(text)
-            again = await self._send([self._commands[place] for place in unknown])
+            texts = {self._scripts[place].text for place in unknown}
+            await self._funnel.send([("SCRIPT LOAD", source) for source in texts])
+            again = await self._funnel.send([self._commands[place] for place in unknown])
             for place, answer in zip(unknown, again, strict=True):
                 answers[place] = answer
-        return answers
-
-    async def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        if len(commands) == 1:
-            try:
-                return [await self._redis.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
-            except ResponseError as error:
-                return [error]
-        pipe = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        answers: list[Any] = await pipe.execute(raise_on_error=False)
         return answers
 
 

@@ -7,7 +7,7 @@ from router.store.accounts import Accounts
 from router.store.messages import Messages, Seals
 from router.store.parking import Parking
 from router.store.portability import Portability
-from router.store.redis import Batch
+from router.store.redis import Batch, Funnel
 from router.store.seeds import Seeds
 from router.store.timers import Timers
 
@@ -23,6 +23,7 @@ class Store:
         open_seeds: bool,
     ) -> None:  # fmt: skip
         self.redis = redis
+        self._funnel = Funnel(redis)
         self.messages = Messages(sealer, retention_seconds)
         self.seeds = Seeds(rules, open_seeds=open_seeds)
         self.accounts = Accounts(idempotency_seconds, retention_seconds)
@@ -31,7 +32,7 @@ class Store:
         self.portability = Portability()
 
     def batch(self) -> Batch:
-        return Batch(self.redis)
+        return Batch(self._funnel)
 
     async def time(self) -> float:
         """Redis' clock, in Unix seconds."""

@@ -1,4 +1,4 @@
--- May this account send this message? If so it is charged and counted; all or nothing.
+-- May this account send this message? If so it is charged and counted; all or nothing, and once, however often it is asked.
 -- KEYS[1] acct:{id}              hash: rev, balance (minor units), ...: see store/accounts.py
 -- KEYS[2] acct:{id}:charges      hash: message id -> price|phone|the phone's older code|idempotency key, until it is settled
 -- KEYS[3] acct:{id}:unconfirmed  sorted set: message id -> when it was admitted, until its record was seen
@@ -13,6 +13,9 @@
 -- Answers {'ok', id of the phone's older code or ''}, {'changed'}, {'replay', id}, {'mismatch'}, {'day'|'hour'|'phone', seconds to
 -- wait}, {'balance'}, {'unserved'}. Order: spec/gatewire.md, "when several apply".
 local now, id, price = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+if redis.call('HEXISTS', KEYS[2], id) == 1 then
+  return {'ok', ''}
+end
 if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[1] then
   return {'changed'}
 end

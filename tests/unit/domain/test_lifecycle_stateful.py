@@ -20,6 +20,7 @@ from router.domain.message import END_STATES, OPEN_ATTEMPTS, Attempt, Message, S
 from router.domain.rules import AmbiguousPolicy, Rules
 
 SEEDS = ("A", "B", "C")
+START = 1_000.0
 STEPS_TO_THE_END = 60
 """Time alone ends a message in fewer steps than these."""
 
@@ -54,7 +55,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
+        self.now = START
         self.rules = Rules()
         self.slips: list[Slip] = []
         self.released: Counter[int] = Counter()
@@ -75,7 +76,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.offsets = dict(zip(SEEDS, offsets, strict=True))
         self.message = Message(
             id="m", account="a", dialect="gatewire", kind=kind, lane="otp", to="+213551234567", country="DZ", carrier="60302",
-            parts=1, price=5, created_at=0.0, expires_at=life, ambiguous_policy=policy, tries_left=3,
+            parts=1, price=5, created_at=START, queued_at=START, expires_at=START + life, ambiguous_policy=policy, tries_left=3,
         )  # fmt: skip
 
     # What the router does
@@ -148,14 +149,14 @@ class Lifecycle(RuleBasedStateMachine):
         if not is_lost:
             self.slips.append(Slip(attempt.seed, attempt.number, lease_until))
 
-    @rule(seconds=QUARTERS, lane_head_at=st.none() | QUARTERS, is_late=st.booleans())
+    @rule(seconds=QUARTERS, lane_head_at=st.none() | QUARTERS.map(START.__add__), is_late=st.booleans())
     def time_passes(self, seconds: float, lane_head_at: float | None, is_late: bool) -> None:
         self.now += seconds
         if not is_late:
             self.apply(lifecycle.due(self.message, self.now, self.rules, lane_head_at))
 
     @precondition(lambda self: lifecycle.next_due(self.message, self.rules) is not None)
-    @rule(lane_head_at=st.none() | QUARTERS, late_by=st.sampled_from([0.0, 0.0, 0.25, 5.0]))
+    @rule(lane_head_at=st.none() | QUARTERS.map(START.__add__), late_by=st.sampled_from([0.0, 0.0, 0.25, 5.0]))
     def time_is_up(self, lane_head_at: float | None, late_by: float) -> None:
         self.now = max(self.now, lifecycle.next_due(self.message, self.rules) or 0.0) + late_by
         self.apply(lifecycle.due(self.message, self.now, self.rules, lane_head_at))

@@ -1,0 +1,33 @@
+"""How a figure is told."""
+
+import statistics
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One figure: the median of its runs. `ratio` = value : baseline, both measured in turn in the same call."""
+
+    bench: str
+    figure: str
+    value: float
+    unit: str
+    baseline: float | None = None
+    ratio: float | None = None
+    runs: int
+    details: dict[str, float] = {}
+
+
+def tell(
+    bench: str, figure: str, unit: str, values: Sequence[float], baselines: Sequence[float] = (), details: dict[str, float] | None = None
+) -> None:
+    """Prints a figure as one JSON line."""
+    value = statistics.median(values)
+    baseline = statistics.median(baselines) if baselines else None
+    ratio = round(value / baseline, 4) if baseline else None
+    made = Figure(
+        bench=bench, figure=figure, value=round(value, 3), unit=unit, baseline=round(baseline, 3) if baseline else None, ratio=ratio,
+        runs=len(values), details=details or {},
+    )  # fmt: skip
+    print(msgspec.json.encode(made).decode(), flush=True)

@@ -1,0 +1,208 @@
+"""`doctor`: is this machine, and the router on it, as it should be? Says what to do where it is not."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+import typer
+
+from router.cli.errors import FAILED, CliError
+from router.cli.options import Json, OwnData, RedisUrl
+from router.cli.output import print_json, print_rich
+
+if TYPE_CHECKING:
+    from router.settings import Settings
+
+Status = Literal["ok", "warn", "fail"]
+_OLDEST_PYTHON: Final = (3, 11)
+_OLDEST_REDIS: Final = (6, 2)
+_OPEN_FILES: Final = 4096
+_CLOCK_OFFSET_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 5.0
+_STYLES: Final[dict[Status, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing looked at. `advice` says what to do where it is not ok."""
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+def doctor(data: OwnData = None, redis_url: RedisUrl = None, as_json: Json = False) -> None:
+    """Check this machine and the router on it; exit code 1 when something fails."""
+    from router.cli.config import load_settings
+
+    settings = load_settings(data=data, redis_url=redis_url)
+    checks = [check for look in _LOOKS for check in _safely(look, settings)]
+    failed = any(check.status == "fail" for check in checks)
+    if as_json:
+        print_json({"ok": not failed, "checks": msgspec.to_builtins(checks)})
+    else:
+        _print(checks)
+    raise typer.Exit(FAILED if failed else 0)
+
+
+def check_python(settings: "Settings") -> Iterator[Check]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    enough = sys.version_info >= _OLDEST_PYTHON
+    yield Check("Python", "ok" if enough else "fail", found, "" if enough else "install Python 3.11 or newer")
+
+
+def check_redis_binary(settings: "Settings") -> Iterator[Check]:
+    """Needed only where no Redis is given."""
+    from router.redis_server import RedisNotFound, find_server, server_version
+
+    try:
+        binary = find_server()
+    except RedisNotFound as error:
+        yield Check("Redis to bring along", "warn" if settings.redis_url else "fail", "none", str(error))
+        return
+    version = server_version(binary)
+    yield Check("Redis to bring along", "ok", f"{binary} {'.'.join(map(str, version or ()))}")
+
+
+def check_redis(settings: "Settings") -> Iterator[Check]:
+    """The one that is given, or that runs on the data folder."""
+    import redis
+
+    from router.cli.config import without_password
+    from router.embedded import socket_path
+
+    url = settings.redis_url
+    if not url:
+        path = socket_path(settings.data)
+        if not path.exists():
+            yield Check("Redis", "ok", "none is given and none runs on the data folder: `up` brings one along")
+            return
+        url = f"unix://{path}?db=0"
+    name = f"Redis {without_password(url)}"
+    try:
+        with redis.Redis.from_url(url, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS) as client:
+            yield from _check_server(client, name)
+    except (redis.RedisError, OSError, ValueError) as error:
+        advice = "is it running, and are the URL and the password right? (SEEDROUTER_REDIS_URL, --redis-url)"
+        yield Check(name, "fail", f"does not answer: {error or type(error).__name__}", advice)
+
+
+def check_data(settings: "Settings") -> Iterator[Check]:
+    from router.secrets import FILE_NAME
+
+    folder = settings.data
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        yield Check("data folder", "fail", f"{folder} cannot be written", "choose another with --data or SEEDROUTER_DATA")
+        return
+    yield Check("data folder", "ok", f"{folder}{'' if folder.exists() else ' (will be made)'}")
+    secrets = folder / FILE_NAME
+    if secrets.exists():
+        mode = secrets.stat().st_mode & 0o777
+        private = mode & 0o077 == 0
+        yield Check("secrets", "ok" if private else "fail", f"{secrets} mode {mode:o}", "" if private else f"chmod 600 {secrets}")
+
+
+def check_port(settings: "Settings") -> Iterator[Check]:
+    """Free, or used by the router of this data folder."""
+    from router.cli.client import read_running
+    from router.cli.up import can_listen
+
+    running = read_running(settings.data)
+    if running is not None:
+        yield _check_running(running.url, running.pid)
+        return
+    free = can_listen(settings.host, settings.port)
+    where = f"{settings.host} port {settings.port}"
+    advice = "" if free else "another program has it: choose another with --port or SEEDROUTER_PORT"
+    yield Check("port", "ok" if free else "fail", f"{where} is {'free' if free else 'in use'}", advice)
+
+
+def check_open_files(settings: "Settings") -> Iterator[Check]:
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = limit == resource.RLIM_INFINITY or limit >= _OPEN_FILES
+    advice = "" if enough else f"each connected phone takes one: ulimit -n {_OPEN_FILES} (the hard limit is {most})"
+    yield Check("open files", "ok" if enough else "warn", f"at most {limit}", advice)
+
+
+def check_sdk(settings: "Settings") -> Iterator[Check]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        yield Check("GateWire's SDK", "ok", version("gatewire"))
+    except PackageNotFoundError:
+        yield Check("GateWire's SDK", "warn", "not installed", 'only `demo` needs it: pip install "seedrouter[demo]"')
+
+
+_LOOKS: Final[tuple[Callable[["Settings"], Iterator[Check]], ...]] = (
+    check_python,
+    check_redis_binary,
+    check_redis,
+    check_data,
+    check_port,
+    check_open_files,
+    check_sdk,
+)
+
+
+def _safely(look: "Callable[[Settings], Iterator[Check]]", settings: "Settings") -> Iterator[Check]:
+    """A look that fails by itself is a finding, not the end of the examination."""
+    try:
+        yield from look(settings)
+    except (CliError, OSError) as error:
+        yield Check(look.__name__.removeprefix("check_"), "fail", str(error))
+
+
+def _check_server(client: Any, name: str) -> Iterator[Check]:
+    before = time.time()
+    seconds, microseconds = client.time()
+    offset = seconds + microseconds / 1e6 - (before + time.time()) / 2
+    version = str(client.info("server").get("redis_version", "0"))
+    enough = tuple(int(part) for part in version.split(".")[:2]) >= _OLDEST_REDIS
+    yield Check(name, "ok" if enough else "fail", version, "" if enough else "Seedrouter needs Redis 6.2 or newer, or Valkey")
+    yield _check_option(client, "appendonly", "yes", "a restart would lose accepted messages")
+    yield _check_option(client, "maxmemory-policy", "noeviction", "a full Redis would drop accepted messages")
+    exact = abs(offset) <= _CLOCK_OFFSET_SECONDS
+    advice = "" if exact else "run an NTP client on both machines"
+    yield Check("Redis' clock", "ok" if exact else "warn", f"{offset:+.3f} s from this machine's", advice)
+
+
+def _check_option(client: Any, option: str, value: str, why: str) -> Check:
+    import redis
+
+    try:
+        found = _text(client.config_get(option), option)
+    except redis.ResponseError:
+        return Check(f"Redis {option}", "warn", "cannot be asked (CONFIG is not allowed)", f"see to it that it is {value}: {why}")
+    good = found == value
+    return Check(f"Redis {option}", "ok" if good else "fail", found or "unknown", "" if good else f"set it to {value}: {why}")
+
+
+def _text(answer: dict[Any, Any], option: str) -> str:
+    found = answer.get(option, answer.get(option.encode(), ""))
+    return found.decode() if isinstance(found, bytes) else str(found)
+
+
+def _check_running(url: str, pid: int) -> Check:
+    import httpx
+
+    try:
+        ready = httpx.get(f"{url}/health/ready", timeout=_ANSWER_SECONDS, trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        advice = "it was killed, or hangs: start `seedrouter up` again; it cleans up"
+        return Check("router", "fail", f"run.json says {url} (pid {pid}), and nothing answers there", advice)
+    advice = "" if ready else f"ask {url}/health/ready why"
+    return Check("router", "ok" if ready else "fail", f"{url} (pid {pid}) is {'ready' if ready else 'not ready'}", advice)
+
+
+def _print(checks: list[Check]) -> None:
+    from rich.text import Text
+
+    for check in checks:
+        print_rich(Text.assemble((f"{check.status:<5}", _STYLES[check.status]), f"{check.name}: {check.found}"))
+        if check.advice:
+            print_rich(Text(f"     → {check.advice}"))

@@ -1,0 +1,382 @@
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from router.domain import directory as directory_module
+from router.domain.directory import LOOKS, Directory
+from router.domain.rules import Policy, Rules
+from router.domain.seed import Seed
+from router.domain.selection import Need, why_not
+
+NOW = 10_000.0
+RULES = Rules(pace_seconds=1.0)
+MOBILIS, DJEZZY, INWI = "60301", "60302", "60402"
+COUNTRIES = {"": "", MOBILIS: "DZ", DJEZZY: "DZ", INWI: "MA"}
+NEED = Need(carrier=DJEZZY, country="DZ")
+
+
+def seed(id: str = "S", carrier: str = DJEZZY, **changes: Any) -> Seed:
+    fields = {"id": id, "carrier": carrier, "country": COUNTRIES[carrier], "enrolled": True, "lps": NOW}
+    return Seed(**fields | changes)
+
+
+def directory(*seeds: Seed, **changes: Any) -> Directory:
+    fleet = Directory(msgspec.structs.replace(RULES, **changes), random.Random(1))
+    for each in seeds:
+        fleet.update(each, NOW)
+    return fleet
+
+
+def found(fleet: Directory, need: Need = NEED, now: float = NOW) -> str | None:
+    choice = fleet.find(need, now)
+    return choice.seed.id if choice.seed else None
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many candidates were drawn from the pools since the counter was cleared."""
+    drawn: Counter[str] = Counter()
+    draw = directory_module._Pool.draw
+
+    def counted(pool: directory_module._Pool) -> Iterator[str]:
+        for seed_id in draw(pool):
+            drawn["looks"] += 1
+            yield seed_id
+
+    monkeypatch.setattr(directory_module._Pool, "draw", counted)
+    return drawn
+
+
+def test_empty() -> None:
+    """A fleet that nobody heard of has no seed for anything."""
+    assert found(directory()) is None
+    assert directory().ready(DJEZZY, "DZ", NOW) == 0
+    assert repr(directory()) == "<Directory 0 seeds; ready none>"
+
+
+def test_known_seeds() -> None:
+    """What was heard of is known, whether it is ready or not."""
+    fleet = directory(seed("a"), seed("b", enabled=False), seed("c", MOBILIS))
+
+    assert len(fleet) == 3
+    assert {each.id for each in fleet.seeds()} == {"a", "b", "c"}
+    assert (fleet.get("b") or seed()).enabled is False
+    assert fleet.get("z") is None
+    assert repr(fleet) == "<Directory 3 seeds; ready 60301: 1, 60302: 1>"
+
+
+def test_not_another_carrier() -> None:
+    """Without `cross_carrier` only the recipient's own carrier serves."""
+    fleet = directory(seed("m", MOBILIS))
+
+    assert found(fleet) is None
+    assert fleet.ready(DJEZZY, "DZ", NOW) == 0
+
+
+def test_cross_carrier() -> None:
+    """With `cross_carrier` another of the same country serves, when the recipient's own cannot, and no other country's ever."""
+    fleet = directory(seed("d", in_flight=3), seed("m", MOBILIS), seed("i", INWI), cross_carrier=True)
+
+    assert fleet.ready(DJEZZY, "DZ", NOW) == 2
+    assert found(fleet) == "d"
+    fleet.reserve("d", 1)
+    choice = fleet.find(NEED, NOW)
+    assert choice.seed is fleet.get("m")
+    assert not choice.on_net
+    assert choice.why == "score 0.80; passed over: 1 no room; another carrier's seed"
+    fleet.update(seed("m", MOBILIS, enabled=False), NOW)
+    assert found(fleet) is None
+
+
+def test_cross_carrier_tells_all_reasons() -> None:
+    """Where no carrier has a seed, the reasons of all of them are told, the recipient's own included."""
+    tried = Need(carrier=DJEZZY, country="DZ", tried={"d": NOW + 1, "m": NOW + 1})
+    choice = directory(seed("d"), seed("m", MOBILIS), cross_carrier=True).find(tried, NOW)
+
+    assert choice.seed is None
+    assert choice.passed_over == {"tried": 2}
+
+
+def test_unknown_carrier() -> None:
+    """A recipient of an unknown carrier is served by any of the country, and that is no exception."""
+    fleet = directory(seed("m", MOBILIS), seed("i", INWI))
+    choice = fleet.find(Need(carrier="", country="DZ"), NOW)
+
+    assert choice.seed is fleet.get("m")
+    assert choice.on_net
+    assert fleet.ready("", "DZ", NOW) == 1
+    assert found(fleet, Need(carrier="", country="TN")) is None
+
+
+def test_carrier_change() -> None:
+    """A SIM that turns out to be another carrier's serves that one, and the old one no more."""
+    fleet = directory(seed("a"))
+    fleet.update(seed("a", MOBILIS), NOW)
+
+    assert found(fleet) is None
+    assert found(fleet, Need(carrier=MOBILIS, country="DZ")) == "a"
+    assert len(fleet) == 1
+
+
+def test_reserve() -> None:
+    """What was just given to a seed counts at once, in parts, until the store is read again."""
+    fleet = directory(seed("a"))
+    fleet.reserve("a", 3)
+    reserved = fleet.get("a")
+
+    assert reserved is not None
+    assert (reserved.in_flight, reserved.used) == (3, (3, 3, 3))
+    assert found(fleet) == "a"
+    fleet.reserve("a", 1)
+    assert found(fleet) is None
+    assert fleet.ready(DJEZZY, "DZ", NOW) == 0
+    fleet.update(seed("a", in_flight=3), NOW)
+    assert found(fleet) == "a"
+
+
+def test_offline_and_back() -> None:
+    """A seed leaves when it falls silent, and is back with its next ping."""
+    fleet = directory(seed("a"))
+
+    assert found(fleet, now=NOW + 20) == "a"
+    assert found(fleet, now=NOW + 21) is None
+    fleet.update(seed("a", lps=NOW + 30), NOW + 30)
+    assert found(fleet, now=NOW + 30) == "a"
+
+
+def test_probe() -> None:
+    """A tripped seed comes back by itself when its pause is over, for one probe."""
+    fleet = directory(seed("a", lps=NOW + 10, consecutive_failures=2, failed_at=NOW))
+
+    assert found(fleet, now=NOW + 14.9) is None
+    assert fleet.ready(DJEZZY, "DZ", NOW + 14.9) == 0
+    assert fleet.ready(DJEZZY, "DZ", NOW + 15.0) == 1
+    assert found(fleet, now=NOW + 15.0) == "a"
+    fleet.reserve("a", 1)
+    assert found(fleet, now=NOW + 15.0) is None
+
+
+def test_probe_that_failed_again() -> None:
+    """A probe that fails trips the seed again, for longer; a success before its time brings it back at once."""
+    fleet = directory(seed("a", lps=NOW + 40, consecutive_failures=2, failed_at=NOW))
+    fleet.update(seed("a", lps=NOW + 40, consecutive_failures=3, failed_at=NOW + 15), NOW + 15)
+
+    assert found(fleet, now=NOW + 15) is None
+    assert found(fleet, now=NOW + 44.9) is None
+    assert found(fleet, now=NOW + 45) == "a"
+    fleet.update(seed("a", lps=NOW + 40, consecutive_failures=4, failed_at=NOW + 46), NOW + 46)
+    fleet.update(seed("a", lps=NOW + 40), NOW + 47)
+    assert found(fleet, now=NOW + 47) == "a"
+
+
+def test_a_long_message_does_not_drive_seeds_out() -> None:
+    """A seed passed over by one message, for its length or because it had it, is there for the next one."""
+    fleet = directory(seed("a", in_flight=2))
+
+    assert found(fleet, Need(carrier=DJEZZY, country="DZ", parts=3)) is None
+    assert found(fleet, Need(carrier=DJEZZY, country="DZ", tried={"a": NOW + 1})) is None
+    assert found(fleet, Need(carrier=DJEZZY, country="DZ", known_good_only=True)) is None
+    assert found(fleet) == "a"
+
+
+def test_freshest() -> None:
+    """`freshest` takes the seed heard of last, again and again, then the one before it."""
+    fleet = directory(policy="freshest")
+    for age in (3, 2, 1):
+        fleet.update(seed(f"{age}s ago", lps=NOW - age), NOW - age)
+
+    order = []
+    for _ in range(3):
+        order.append(found(fleet))
+        fleet.reserve(order[-1] or "", 4)
+
+    assert order == ["1s ago", "2s ago", "3s ago"]
+    assert found(fleet) is None
+
+
+def test_round_robin() -> None:
+    """`round-robin` takes the longest unused, whoever pinged meanwhile."""
+    fleet = directory(seed("a"), seed("b"), seed("c"), policy="round-robin")
+
+    turns = []
+    for turn in range(7):
+        turns.append(found(fleet))
+        fleet.reserve(turns[-1] or "", 1)
+        pinging = "bc"[turn % 2]
+        known = fleet.get(pinging)
+        assert known is not None
+        fleet.update(seed(pinging, in_flight=known.in_flight), NOW)
+
+    assert "".join(map(str, turns)) == "abcabca"
+
+
+def test_balanced_spreads() -> None:
+    """`balanced` gives equals about equal shares, and a bad seed next to nothing."""
+    fleet = directory(*(seed(f"s{number}") for number in range(20)), seed("bad", bad=9.0, outcomes=10.0))
+    shares = Counter(found(fleet) for _ in range(2_000))
+
+    assert shares["bad"] == 0
+    assert all(50 < shares[f"s{number}"] < 160 for number in range(20))
+
+
+# The cost
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("balanced", 5), ("freshest", 1), ("round-robin", 1)])
+def test_same_looks_for_any_fleet(looks: Counter[str], policy: Policy, expected: int) -> None:
+    """As many candidates are drawn from 20,000 seeds as from 100."""
+    for size in (100, 20_000):
+        fleet = directory(*(seed(str(number)) for number in range(size)), policy=policy)
+        looks.clear()
+        for _ in range(50):
+            fleet.reserve(found(fleet) or "", 1)
+
+        assert looks["looks"] == 50 * expected
+
+
+@pytest.mark.parametrize("policy", ["balanced", "freshest", "round-robin"])
+def test_never_more_than_so_many_looks(looks: Counter[str], policy: Policy) -> None:
+    """Where no seed will do for this one message, the search ends after `LOOKS` of them, for any fleet."""
+    for size in (100, 20_000):
+        fleet = directory(*(seed(str(number)) for number in range(size)), policy=policy)
+        looks.clear()
+
+        assert found(fleet, Need(carrier=DJEZZY, country="DZ", known_good_only=True)) is None
+        assert looks["looks"] == LOOKS
+
+
+@pytest.mark.parametrize("policy", ["balanced", "freshest", "round-robin"])
+def test_useless_seeds_are_met_once(looks: Counter[str], policy: Policy) -> None:
+    """When most of a fleet falls silent, each of the silent is looked at once, not once per message."""
+    alive = {str(number) for number in range(0, 20_000, 100)}
+    fleet = directory(*(seed(str(number), lps=NOW + 100 * (str(number) in alive)) for number in range(20_000)), policy=policy)
+    looks.clear()
+    found_by = Counter(found(fleet, now=NOW + 100) is not None for _ in range(1_000))
+
+    assert looks["looks"] <= 20_000 + 1_000 * 5
+    assert found_by[True] > 300
+    looks.clear()
+    for _ in range(100):
+        assert found(fleet, now=NOW + 100) in alive
+    assert looks["looks"] <= 100 * LOOKS
+
+
+def test_filling_a_fleet(looks: Counter[str]) -> None:
+    """A fleet is filled to its last place, each seed leaving when it is full, and nobody is given more than fits."""
+    fleet = directory(*(seed(str(number)) for number in range(50)))
+    for _ in range(50 * 4):
+        fleet.reserve(found(fleet) or "", 1)
+
+    assert found(fleet) is None
+    assert {each.in_flight for each in fleet.seeds()} == {4}
+    looks.clear()
+    assert found(fleet) is None
+    assert looks["looks"] == 0
+
+
+# Against brute force
+
+IDS = [f"s{number}" for number in range(8)]
+SEEDS = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(IDS),
+        "carrier": st.sampled_from([DJEZZY, DJEZZY, DJEZZY, MOBILIS, INWI, ""]),
+        "enrolled": st.sampled_from([True, True, True, False]),
+        "enabled": st.sampled_from([True, True, True, False]),
+        "draining": st.sampled_from([False, False, False, True]),
+        "in_flight": st.sampled_from([0, 0, 1, 3, 4]),
+        "used": st.sampled_from([(0, 0, 0), (28, 28, 28), (30, 30, 30)]),
+        "consecutive_failures": st.integers(0, 4),
+        "bad": st.floats(0.0, 5.0),
+        "outcomes": st.just(5.0),
+        "sent": st.integers(0, 1),
+    }
+)
+
+
+class AgainstBruteForce(RuleBasedStateMachine):
+    """A small fleet and a plain dictionary that hear the same; whom the dictionary finds by looking at all, the directory finds."""
+
+    @initialize(
+        policy=st.sampled_from(["balanced", "freshest", "round-robin"]), cross_carrier=st.booleans(), luck=st.integers(0, 9)
+    )
+    def start(self, policy: Policy, cross_carrier: bool, luck: int) -> None:
+        self.rules = Rules(pace_seconds=1.0, policy=policy, cross_carrier=cross_carrier, choices=len(IDS))
+        self.directory = Directory(self.rules, random.Random(luck))
+        self.fleet: dict[str, Seed] = {}
+        self.now = NOW
+
+    @rule(fields=SEEDS, silent_for=st.sampled_from([0.0, 0.0, 10.0, 20.0, 25.0]), failed_for=st.integers(0, 60))
+    def update(self, fields: dict[str, Any], silent_for: float, failed_for: int) -> None:
+        known = seed(lps=self.now - silent_for, failed_at=self.now - failed_for, **fields)
+        self.fleet[known.id] = msgspec.structs.replace(known)
+        self.directory.update(known, self.now)
+
+    @rule()
+    def all_ping(self) -> None:
+        for known in self.fleet.values():
+            known.lps = self.now
+            self.directory.update(msgspec.structs.replace(known), self.now)
+
+    @rule(seconds=st.sampled_from([1.0, 5.0, 15.0, 30.0, 60.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        carrier=st.sampled_from([DJEZZY, DJEZZY, MOBILIS, INWI, "20801", ""]),
+        parts=st.sampled_from([1, 1, 2, 5]),
+        tried=st.dictionaries(st.sampled_from(IDS), st.sampled_from([-1.0, 0.0, 10.0]), max_size=3),
+        known_good_only=st.booleans(),
+        takes_it=st.booleans(),
+    )
+    def find(self, carrier: str, parts: int, tried: dict[str, float], known_good_only: bool, takes_it: bool) -> None:
+        need = Need(
+            carrier=carrier,
+            country=COUNTRIES.get(carrier, "DZ") or "DZ",
+            parts=parts,
+            tried={seed_id: self.now + rest for seed_id, rest in tried.items()},
+            known_good_only=known_good_only,
+        )
+        able = [known for known in self.fleet.values() if why_not(known, need, self.now, self.rules) is None]
+        on_net = [known for known in able if known.carrier == carrier]
+        any_net = [known for known in able if known.country == need.country and (not carrier or self.rules.cross_carrier)]
+        choice = self.directory.find(need, self.now)
+
+        if choice.seed is None:
+            assert not on_net
+            assert not any_net
+            return
+        assert choice.seed.id in {known.id for known in on_net or any_net}
+        assert choice.on_net == (not carrier or bool(on_net))
+        if self.rules.policy == "balanced":
+            rivals = [known for known in able if known.carrier == choice.seed.carrier]
+            assert choice.score == min(known.score(self.rules) for known in rivals)
+            assert {seed_id for seed_id, _ in choice.compared} == {known.id for known in rivals} - {choice.seed.id}
+        if takes_it:
+            self.directory.reserve(choice.seed.id, parts)
+            known = self.fleet[choice.seed.id]
+            known.in_flight += parts
+            known.used = (known.used[0] + parts, known.used[1] + parts, known.used[2] + parts)
+
+    @rule(carrier=st.sampled_from([DJEZZY, MOBILIS, INWI]))
+    def ready(self, carrier: str) -> None:
+        """Never fewer than there are."""
+        need = Need(carrier=carrier, country=COUNTRIES[carrier])
+        able = [known for known in self.fleet.values() if why_not(known, need, self.now, self.rules) is None]
+
+        assert self.directory.ready(carrier, need.country, self.now) >= sum(known.carrier == carrier for known in able)
+
+    @invariant()
+    def both_know_the_same(self) -> None:
+        assert {known.id: known for known in self.directory.seeds()} == self.fleet
+
+
+TestAgainstBruteForce = AgainstBruteForce.TestCase
+TestAgainstBruteForce.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -1,0 +1,167 @@
+from typing import Any
+
+import pytest
+
+from router.domain.rules import Rules
+from router.domain.seed import Quota, Seed
+
+NOW = 10_000.0
+RULES = Rules(
+    lease_seconds=8.0, lease_fill=0.5, pace_seconds=3.0, online_window_seconds=20.0, parts_per_half_hour=30,
+    breaker_failures=2, breaker_pause_seconds=15.0, breaker_pause_max_seconds=100.0,
+)  # fmt: skip
+
+
+def seed(**changes: Any) -> Seed:
+    return Seed(**{"id": "S", "carrier": "60302", "country": "DZ", "enrolled": True, "lps": NOW} | changes)
+
+
+@pytest.mark.parametrize(
+    ("lps", "window_seconds", "online"),
+    [
+        (NOW, 0.0, True),
+        (NOW - 20, 0.0, True),
+        (NOW - 20.001, 0.0, False),
+        (NOW - 60, 60.0, True),
+        (NOW - 6, 5.0, False),
+        (NOW + 1, 0.0, True),
+        (0.0, 0.0, False),
+        (0.0, 1e9, False),
+    ],
+)
+def test_online(lps: float, window_seconds: float, online: bool) -> None:
+    """A seed is online within its own window, or else the setting, of its last ping; never before its first."""
+    assert online == seed(lps=lps, window_seconds=window_seconds).is_online(NOW, RULES)
+
+
+def test_dispatchable() -> None:
+    """Only an enrolled, enabled seed of a known carrier that is not drained may be given anything (invariant 6)."""
+    assert seed().is_dispatchable()
+    assert not seed(enrolled=False).is_dispatchable()
+    assert not seed(enabled=False).is_dispatchable()
+    assert not seed(draining=True).is_dispatchable()
+    assert not seed(carrier="").is_dispatchable()
+    assert not Seed(id="new").is_dispatchable()
+
+
+@pytest.mark.parametrize(
+    ("failures", "pause"), [(0, None), (1, None), (2, 15.0), (3, 30.0), (4, 60.0), (5, 100.0), (6, 100.0), (10**6, 100.0)]
+)
+def test_breaker(failures: int, pause: float | None) -> None:
+    """Two failures in a row trip the breaker; its pause doubles with each further one, up to the longest."""
+    tripped = seed(consecutive_failures=failures, failed_at=NOW)
+
+    assert (NOW + pause if pause else 0.0) == tripped.tripped_until(RULES)
+    assert (pause is not None) == tripped.is_on_probation(RULES)
+
+
+def test_one_probe_on_probation() -> None:
+    """Until a success closes the breaker, one message at a time, however fast the seed is."""
+    probation = seed(consecutive_failures=2, failed_at=NOW - 15, pace_seconds=0.5)
+
+    assert probation.capacity(RULES) == 1
+    assert probation.has_room(1, RULES)
+    probation.in_flight = 1
+    assert not probation.has_room(1, RULES)
+    probation.consecutive_failures = 0
+    assert probation.capacity(RULES) == 8
+    assert probation.has_room(7, RULES)
+
+
+@pytest.mark.parametrize(("failures", "sent", "known_good"), [(0, 1, True), (0, 0, False), (1, 50, False), (2, 50, False)])
+def test_known_good(failures: int, sent: int, known_good: bool) -> None:
+    """A seed is known to be good when its last outcome was a success; a new one is not known."""
+    assert known_good == seed(consecutive_failures=failures, sent=sent).is_known_good()
+
+
+def test_failure_share() -> None:
+    """A seed without a history stands at one in ten, and its record tells more and more."""
+    assert seed().failure_share() == pytest.approx(0.1)
+    assert seed(bad=0.0, outcomes=20.0).failure_share() == pytest.approx(0.02)
+    assert seed(bad=20.0, outcomes=20.0).failure_share() == pytest.approx(0.82)
+
+
+@pytest.mark.parametrize(
+    ("quota", "limits"),
+    [
+        (Quota(), (30, 0, 0)),
+        (Quota(half_hour=5), (5, 0, 0)),
+        (Quota(half_hour=0), (0, 0, 0)),
+        (Quota(hour=50, day=200), (30, 50, 200)),
+    ],
+)
+def test_quota_limits(quota: Quota, limits: tuple[int, int, int]) -> None:
+    """A seed's own quota goes before the setting, in each window; 0 is no limit, not no message."""
+    assert limits == seed(quota=quota).quota_limits(RULES)
+
+
+@pytest.mark.parametrize(
+    ("quota", "used", "left"),
+    [
+        (Quota(), (0, 0, 0), 30),
+        (Quota(), (29, 500, 500), 1),
+        (Quota(), (30, 30, 30), 0),
+        (Quota(), (31, 31, 31), 0),
+        (Quota(hour=40), (0, 38, 38), 2),
+        (Quota(hour=40, day=100), (0, 0, 99), 1),
+        (Quota(half_hour=0), (10**5, 10**5, 10**5), 1_000_000),
+        (Quota(half_hour=0, day=10), (8, 8, 8), 2),
+    ],
+)
+def test_quota_left(quota: Quota, used: tuple[int, int, int], left: int) -> None:
+    """What is left is what every limited window still allows, and never less than nothing."""
+    assert left == seed(quota=quota, used=used).quota_left(RULES)
+
+
+@pytest.mark.parametrize(
+    ("pace_seconds", "lease_seconds", "lease_fill", "capacity"),
+    [
+        (0.0, 8.0, 0.5, 1),
+        (1.0, 8.0, 0.5, 4),
+        (1.0, 8.0, 1.0, 8),
+        (0.9, 8.0, 0.5, 4),
+        (4.0, 8.0, 0.5, 1),
+        (60.0, 8.0, 0.5, 1),
+        (3.0, 60.0, 0.5, 10),
+    ],
+)
+def test_capacity(pace_seconds: float, lease_seconds: float, lease_fill: float, capacity: int) -> None:
+    """A seed holds what it can send in the planned share of a lease at its pace, and at least one message."""
+    rules = Rules(lease_seconds=lease_seconds, lease_fill=lease_fill, pace_seconds=3.0)
+
+    assert capacity == seed(pace_seconds=pace_seconds).capacity(rules)
+
+
+def test_no_pace() -> None:
+    """A pace of nothing promises nothing: one message."""
+    assert seed().capacity(Rules(pace_seconds=0.0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "parts", "room"),
+    [(0, 4, True), (1, 3, True), (1, 4, False), (3, 1, True), (4, 1, False), (0, 9, True), (0, 31, False)],
+)
+def test_room(in_flight: int, parts: int, room: bool) -> None:
+    """Parts fit up to the capacity; a longer message fits an idle seed, if the quota allows."""
+    assert room == seed(pace_seconds=1.0, in_flight=in_flight).has_room(parts, RULES)
+
+
+def test_room_within_the_quota() -> None:
+    """No room where the quota has none, for a message of several parts before one of one part."""
+    nearly_used = seed(pace_seconds=1.0, used=(28, 28, 28))
+
+    assert nearly_used.has_room(2, RULES)
+    assert not nearly_used.has_room(3, RULES)
+
+
+def test_score() -> None:
+    """The score is in flight, as a share of the capacity, + 8 × failure share + recent seconds to sent ÷ 10; lowest is best."""
+    idle = seed(pace_seconds=1.0)
+    busy = seed(pace_seconds=1.0, in_flight=2)
+    failing = seed(pace_seconds=1.0, bad=5.0, outcomes=10.0)
+    slow = seed(pace_seconds=1.0, seconds_to_sent=12.0)
+
+    assert idle.score(RULES) == pytest.approx(0.8)
+    assert busy.score(RULES) == pytest.approx(0.8 + 0.5)
+    assert failing.score(RULES) == pytest.approx(8 * 5.5 / 15)
+    assert slow.score(RULES) == pytest.approx(0.8 + 1.2)
