@@ -49,7 +49,7 @@ class Bench(msgspec.Struct, frozen=True):
 def process(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A Python process, ended by SIGTERM at the end."""
     with log.open("ab") as file:
-        child = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment, stdout=file, stderr=file)  # noqa: S603
+        child = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment, stdout=file, stderr=file)
     try:
         yield child
     finally:
@@ -79,7 +79,7 @@ def wait_until_ready(url: str, child: "subprocess.Popen[bytes]", log: Path) -> N
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and child.poll() is None:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url).status_code < 500:  # noqa: PLR2004
+            if httpx.get(url).status_code < 500:
                 return
         time.sleep(0.05)
     raise RuntimeError(f"{url} did not come up: {log.read_text(errors='replace')[-2000:]}")

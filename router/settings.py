@@ -75,7 +75,9 @@ class Settings(BaseSettings):
 
     # Workers
     prefetch: int = Field(default=100, ge=1, le=10000, description="messages a dispatcher takes from the queue at once")
-    visibility_timeout_seconds: float = Field(default=30.0, ge=5, description="stock Redis transport: when what a dead dispatcher held returns")
+    visibility_timeout_seconds: float = Field(
+        default=30.0, ge=5, description="stock Redis transport: when what a dead dispatcher held returns"
+    )
     timer_shards: int = Field(default=4, ge=1, le=256, description="must be the same for all roles")
     stop_grace_seconds: float = Field(default=20.0, ge=1)
 

@@ -1,6 +1,7 @@
 """The whole router for a test: its roles as processes over a real Redis, as `up` would start them, and simple phones to serve it."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -108,14 +109,12 @@ class Stack:
 
     @property
     def operator_token(self) -> str:
-        import json
-
         return str(json.loads((self.data / "secrets.json").read_text())["operator_token"])
 
-    def operator(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
+    def operator(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """A call of the operator API that must succeed."""
         answer = self.http.request(
-            method, f"/operator/v1{path}", json=json, params=params, headers={"Authorization": f"Bearer {self.operator_token}"}
+            method, f"/operator/v1{path}", json=body, params=params, headers={"Authorization": f"Bearer {self.operator_token}"}
         )
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None

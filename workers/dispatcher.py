@@ -19,7 +19,8 @@ from router.secrets import Secrets
 from router.services.dispatch import Dispatch
 from router.services.fleet import FleetCopy
 from router.settings import Settings
-from workers.role import Role, run as run_role, starting
+from workers.role import Role, starting
+from workers.role import run as run_role
 
 _log = structlog.get_logger()
 _LOOK_EVERY_SECONDS = 0.1

@@ -7,7 +7,8 @@ from router import metrics
 from router.secrets import Secrets
 from router.services.timekeeping import Timekeeping
 from router.settings import Settings
-from workers.role import Role, run as run_role, starting
+from workers.role import Role, starting
+from workers.role import run as run_role
 
 _LOOK_EVERY_SECONDS = 0.1
 _OBSERVE_EVERY_SECONDS = 1.0

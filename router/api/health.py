@@ -11,6 +11,8 @@ from router.domain.errors import Unavailable
 
 
 class Health(msgspec.Struct, frozen=True):
+    """`checks`: name → `pass`, or `fail: why`."""
+
     status: Literal["pass", "fail"]
     checks: dict[str, str]
 

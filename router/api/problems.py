@@ -58,8 +58,8 @@ def describe(request: "Request[Any, Any, Any]", error: Exception) -> Problem:
         return Problem(404, "Not found")
     if isinstance(error, MethodNotAllowedException):
         return Problem(405, "Method not allowed", dict(error.headers or {}))
-    if isinstance(error, HTTPException) and error.status_code < 500:  # noqa: PLR2004
-        if error.status_code == 400:  # noqa: PLR2004 - litestar's word for a body that it cannot read
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        if error.status_code == 400:
             return Problem(422, "the body is not valid JSON")
         return Problem(error.status_code, str(error.detail), dict(error.headers or {}))
     _log.error("request.failed", path=request.url.path, method=request.method, exc_info=error)

@@ -100,6 +100,6 @@ def _settings(folder: Path) -> "Settings":
 
 def _require_sdk() -> None:
     try:
-        import gatewire  # noqa: F401 - is it there?
+        import gatewire  # type: ignore[import-untyped] # noqa: F401 - is it there?
     except ImportError:
         raise CliError('the demo talks through GateWire\'s SDK: pip install "seedrouter[demo]"') from None

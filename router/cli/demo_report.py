@@ -113,9 +113,7 @@ def print_outcome(outcome: Outcome) -> None:
     print(f"Accepted to sent: {times or 'nothing was sent'}")
     print(f"On the air twice: {outcome.twice}")
     charged = outcome.balance_before - outcome.balance_after
-    print(
-        f"Charged: {charged} minor units for {len(outcome.journeys)} codes of {outcome.price}; the wallet holds {outcome.balance_after}"
-    )
+    print(f"Charged: {charged} minor units for {len(outcome.journeys)} codes of {outcome.price} each")
     verdict = "OK" if outcome.ok else f"FAILED: {'; '.join(outcome.problems)}"
     from rich.text import Text
 

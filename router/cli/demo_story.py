@@ -1,4 +1,4 @@
-"""The demo itself: enrol phones, submit codes over the SDK, read them from the air, verify them, and let two phones die meanwhile."""
+"""The demo itself: enrol phones, submit codes over the SDK, read them from the air, verify them; two phones die meanwhile."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from gatewire import GateWireClient, GateWireException
+from gatewire import GateWireClient, GateWireException  # type: ignore[import-untyped]
 
 from router.cli.client import OperatorClient, Place
 from router.cli.demo_report import Journey, Outcome
@@ -73,8 +73,8 @@ class Story:
                     account, fleet = await self._run(router)
             except TimeoutError:
                 raise CliError(
-                    f"the demo was not done after {LONGEST_SECONDS:.0f} s: of {self._codes} codes {len(self._accepted)} were accepted, "
-                    f"{len(self._on_air)} on the air, {self._verified} verified. Try again with --keep, and `seedrouter doctor`"
+                    f"not done after {LONGEST_SECONDS:.0f} s: of {self._codes} codes {len(self._accepted)} accepted, "
+                    f"{len(self._on_air)} on the air, {self._verified} verified. See `seedrouter doctor`"
                 ) from None
             self.outcome = await asyncio.to_thread(self._collect, router, account, fleet)
 
@@ -158,10 +158,9 @@ class Story:
 
     async def _kill_some(self, fleet: Fleet) -> None:
         """When a third is on the air: the phones that hold most, one of each carrier, lose what they hold."""
-        while len(self._on_air) < self._codes // 3:
-            await asyncio.sleep(0.01)
         while len(self._killed) < _VICTIMS and len(self._on_air) < self._codes:
-            if (victim := self._victim(fleet)) is not None:
+            is_time = len(self._on_air) >= self._codes // 3
+            if is_time and (victim := self._victim(fleet)) is not None:
                 held = victim.holding
                 victim.kill()
                 self._killed.append(victim.imsi)

@@ -50,6 +50,7 @@ def doctor(data: OwnData = None, redis_url: RedisUrl = None, as_json: Json = Fal
 
 
 def check_python(settings: "Settings") -> Iterator[Check]:
+    """The one that runs this."""
     found = ".".join(map(str, sys.version_info[:3]))
     enough = sys.version_info >= _OLDEST_PYTHON
     yield Check("Python", "ok" if enough else "fail", found, "" if enough else "install Python 3.11 or newer")
@@ -92,6 +93,7 @@ def check_redis(settings: "Settings") -> Iterator[Check]:
 
 
 def check_data(settings: "Settings") -> Iterator[Check]:
+    """Can it be written, and are the secrets in it private?"""
     from router.secrets import FILE_NAME
 
     folder = settings.data
@@ -123,6 +125,7 @@ def check_port(settings: "Settings") -> Iterator[Check]:
 
 
 def check_open_files(settings: "Settings") -> Iterator[Check]:
+    """How many connections this shell's processes may hold."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = limit == resource.RLIM_INFINITY or limit >= _OPEN_FILES
     advice = "" if enough else f"each connected phone takes one: ulimit -n {_OPEN_FILES} (the hard limit is {most})"
@@ -130,6 +133,7 @@ def check_open_files(settings: "Settings") -> Iterator[Check]:
 
 
 def check_sdk(settings: "Settings") -> Iterator[Check]:
+    """What the demo submits through."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,6 +1,7 @@
 """`seedrouter`: the commands, put together. Each one imports what it needs when it runs, so that --help is quick."""
 
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import typer
@@ -27,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, demo, simulate, api, dispatcher, timekeeper):
+_RUNNING: tuple[Callable[..., None], ...] = (up, demo, simulate, api, dispatcher, timekeeper)
+for command in _RUNNING:
     app.command(rich_help_panel=_RUN)(command)
 for name, group in (
     ("accounts", accounts.app),
@@ -37,10 +39,10 @@ for name, group in (
     ("messages", messages.app),
 ):
     app.add_typer(group, name=name, rich_help_panel=_USE)
-for command in (messages.send, queue):
-    app.command(rich_help_panel=_USE)(command)
-for command in (doctor, settings):
-    app.command(rich_help_panel=_CHECK)(command)
+app.command(rich_help_panel=_USE)(messages.send)
+app.command(rich_help_panel=_USE)(queue)
+app.command(rich_help_panel=_CHECK)(doctor)
+app.command(rich_help_panel=_CHECK)(settings)
 app.command(rich_help_panel=_CHECK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 

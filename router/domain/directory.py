@@ -76,7 +76,7 @@ class Directory:
 
     def __init__(self, rules: Rules, rng: random.Random | None = None) -> None:
         self._rules = rules
-        self._rng = rng or random.Random()  # noqa: S311 - it spreads load, it guards nothing
+        self._rng = rng or random.Random()
         self._seeds: dict[str, Seed] = {}
         self._pools: dict[str, _Pool] = {}
         self._probes: list[tuple[float, str]] = []

@@ -62,7 +62,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(words)
 
 
-def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None:
+def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None:  # noqa: PLR0911 - a reason a line
     """Why this seed may not have the message; None when it may."""
     if not seed.enrolled or not seed.carrier:
         return "not enrolled"

@@ -5,7 +5,6 @@ What cannot be handled goes to the dead-letter queue with its reason, so that on
 """
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -79,7 +78,7 @@ class BatchConsumer:
         while len(gathered) < self._prefetch:
             try:
                 connection.drain_events(timeout=timeout)
-            except (TimeoutError, socket.timeout):
+            except TimeoutError:
                 return
             timeout = _GATHER_SECONDS
 
@@ -100,7 +99,7 @@ class BatchConsumer:
             _log.warning("queue.batch_given_back", entries=len(entries), error=repr(error))
             self._give_back(by_id.values())
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - one entry is to blame; it is found, and the others go on
             _log.exception("queue.batch_failed", entries=len(entries))
             dead = self._one_by_one(entries)
         for entry, messages in by_id.values():
@@ -118,7 +117,7 @@ class BatchConsumer:
                 dead.update(self._await([entry]))
             except RouterError:
                 raise
-            except Exception:
+            except Exception:  # noqa: BLE001 - it goes to the dead letters, with its trace in the log
                 _log.exception("queue.entry_failed", message_id=entry.id)
                 dead[entry.id] = "error"
         return dead

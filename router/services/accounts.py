@@ -160,7 +160,7 @@ class AccountAdmin:
         batch = self._store.batch()
         self._store.accounts.topup(batch, account_id, amount)
         balance = int((await batch.run())[0])
-        if balance == -2:  # noqa: PLR2004 - account_topup.lua
+        if balance == -2:
             raise NotFound("no such account")
         if balance < 0:
             raise Invalid("amount", "the wallet would fall below zero")

@@ -51,16 +51,19 @@ def _attempts(before: Message, after: Message, now: float) -> None:
 
 
 def accepted(message: Message) -> None:
+    """It is recorded and queued."""
     metrics.ACCEPTED.labels(metrics.carrier_label(message.carrier), message.dialect).inc()
     _log.info("message.accepted", message_id=message.id, account=message.account, to=mask(message.to), carrier=message.carrier)
 
 
 def parked(message: Message) -> None:
+    """It has to wait for a seed."""
     metrics.PARKED_TOTAL.labels(metrics.carrier_label(message.carrier)).inc()
     _log.debug("message.parked", message_id=message.id, carrier=message.carrier)
 
 
 def refund(message: Message, amount: int) -> None:
+    """So much was given back (minor units); nothing is told of nothing."""
     if amount:
         metrics.REFUNDS.labels(message.dialect).inc()
         _log.info("message.refunded", message_id=message.id, account=message.account, amount=amount)

@@ -189,12 +189,12 @@ def _check_carrier(carrier: str) -> str:
 
 
 def _check_pace(pace_seconds: float) -> None:
-    if not 0 <= pace_seconds <= 3600:  # noqa: PLR2004
+    if not 0 <= pace_seconds <= 3600:
         raise Invalid("pace_seconds", "0 to 3600; 0 = the router's setting")
 
 
 def _check_quota(quota: Quota | None) -> None:
     for name in ("half_hour", "hour", "day"):
         limit = getattr(quota, name, None)
-        if limit is not None and not 0 <= limit <= 1_000_000:  # noqa: PLR2004
+        if limit is not None and not 0 <= limit <= 1_000_000:
             raise Invalid(f"quota.{name}", "0 to 1000000 parts; 0 = no limit")

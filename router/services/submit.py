@@ -83,7 +83,7 @@ class Submit:
     async def submit(self, account: Account, request: Request) -> Accepted:
         """Accepts a message, or raises: `Forbidden`, `Invalid`, `LimitReached`, `InsufficientBalance`, `NoSeedAvailable`, `Unavailable`."""
         account = await self.allowed(account, is_code=request.text is None)
-        if len(request.idempotency_key) > 255:  # noqa: PLR2004
+        if len(request.idempotency_key) > 255:
             raise Invalid("Idempotency-Key", "at most 255 characters")
         number = parse_number(request.phone, self._rules.default_region)
         self._check(account, request)

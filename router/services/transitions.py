@@ -83,9 +83,8 @@ class Transitions:
         ids = [steps[place].message_id for place in turn if steps[place].message_id not in known]
         if not ids:
             return
-        for message_id, stored in zip(ids, await self._store.messages.load(self._store.batch(), ids), strict=True):
-            if stored is not None:
-                known[message_id] = stored
+        found = await self._store.messages.load(self._store.batch(), ids)
+        known.update({stored.message.id: stored for stored in found if stored is not None})
 
     async def _commit(
         self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored], done: list[Done | None], lost: dict[int, int]
@@ -150,7 +149,7 @@ class Transitions:
             await self._publisher.publish([Entry.of(message, now) for message in requeued])
 
     async def _mark_settled(self, ids: Sequence[str]) -> None:
-        """The wallet has been told; if this is not kept, it is told again, and knows. A record that changed meanwhile waits for its timer."""
+        """The wallet has been told; if this is not kept, it is told again, and knows. What changed meanwhile waits for its timer."""
         stored = await self._store.messages.load(self._store.batch(), ids)
         batch = self._store.batch()
         for item in stored:

@@ -9,7 +9,7 @@ from litestar.handlers import BaseRouteHandler
 
 from router.api.gatewire.schemas import Balance, Dispatch, OtpService, Reference, SendOtp, Services, Status, Verified, VerifyOtp
 from router.api.parts import bearer_of, parts_of
-from router.domain.account import Account
+from router.domain.errors import Invalid
 from router.services import submit
 from router.store.accounts import hash_key
 
@@ -35,19 +35,22 @@ async def _has_valid_key(connection: "ASGIConnection[Any, Any, Any, Any]", _: Ba
 async def _submit(request: "Request[Any, Any, Any]", data: SendOtp | Dispatch) -> Reference:
     text = data.message if isinstance(data, Dispatch) else None
     urgent = text is None or (isinstance(data, Dispatch) and data.priority == "high")
-    account: Account = request.state["account"]
-    accepted = await parts_of(request).submit.submit(
-        account,
-        submit.Request(
-            dialect="gatewire",
-            key_hash=hash_key(bearer_of(request)),
-            phone=data.phone,
-            template_key=data.template_key,
-            text=text,
-            lane="otp" if urgent else "notification",
-            idempotency_key=request.headers.get("idempotency-key", ""),
-        ),
+    parts, account = parts_of(request), request.state["account"]
+    asked = submit.Request(
+        dialect="gatewire",
+        key_hash=hash_key(bearer_of(request)),
+        phone=data.phone,
+        template_key=data.template_key,
+        text=text,
+        lane="otp" if urgent else "notification",
+        idempotency_key=request.headers.get("idempotency-key", ""),
     )
+    try:
+        accepted = await parts.submit.submit(account, asked)
+    except Invalid:
+        # Found by a copy of the account, which may be old; 401 and 403 come before 422
+        await parts.submit.allowed(await parts.accounts.fresh(account, bearer_of(request)), is_code=text is None)
+        raise
     return Reference(accepted.message.id, "pending")
 
 

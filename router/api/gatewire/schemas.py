@@ -8,6 +8,8 @@ from router.domain.message import State
 
 
 class SendOtp(msgspec.Struct, frozen=True):
+    """`template_key` is absent when the account's default template is meant."""
+
     phone: str
     template_key: str | None = None
 
@@ -22,6 +24,8 @@ class Dispatch(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
+    """An accepted message; `status` is always `pending` here."""
+
     reference_id: str
     status: State
 
@@ -34,6 +38,8 @@ class VerifyOtp(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
+    """The right code came back."""
+
     status: Literal["verified"]
     message: Literal["Success"]
 
@@ -54,6 +60,8 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class OtpService(msgspec.Struct, frozen=True):
+    """A service as the Dart client wants it: all fields, strictly typed."""
+
     enabled: bool
     price_per_request_cents: int
     currency: str
@@ -61,6 +69,8 @@ class OtpService(msgspec.Struct, frozen=True):
 
 
 class Services(msgspec.Struct, frozen=True):
+    """Services by name: `otp` and `pnv`."""
+
     services: dict[str, OtpService]
 
 

@@ -27,6 +27,8 @@ async def import_numbers(request: "Request[Any, Any, Any]", data: Portability) -
     batch = parts.store.batch()
     parts.store.portability.put(batch, carriers)
     await batch.run()
+    # The first import is noticed by every api process at its next look; by this one at once.
+    await parts.presence.look()
     removed = sum(not carrier for carrier in carriers.values())
     return Imported(len(carriers) - removed, removed)
 

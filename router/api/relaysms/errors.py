@@ -7,11 +7,12 @@ from litestar import Request, Response
 from router.api.problems import describe
 from router.domain.errors import Invalid
 
-TEXT = "text/html; charset=utf-8"
+TEXT = "text/html"
+"""The framework adds the charset."""
 
 
 def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Response[str]":
     """400 with a text for what is wrong with the call; the other statuses as everywhere."""
     problem = describe(request, error)
-    status = 400 if isinstance(error, Invalid) or problem.status == 422 else problem.status  # noqa: PLR2004
+    status = 400 if isinstance(error, Invalid) or problem.status == 422 else problem.status
     return Response(problem.text, status_code=status, headers=problem.headers, media_type=TEXT)

@@ -30,6 +30,8 @@ class ReportsTaken(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Response[dict[str, str]]":
     """`{"error": text}`."""
+    if isinstance(error, (RecursionError, UnicodeDecodeError)):  # the JSON decoder's, for a body nested too deep, or not UTF-8
+        error = Invalid("body", "not valid JSON")
     problem = describe(request, error)
     return Response({"error": problem.text}, status_code=problem.status, headers=problem.headers)
 
@@ -39,12 +41,12 @@ async def messages(
     request: "Request[Any, Any, Any]",
     imsi: str,
     wait: Annotated[float, Parameter(ge=0, description="seconds to wait for a first message")] = 25.0,
-    limit: Annotated[int, Parameter(ge=1, query="max", description="messages at the most")] = 50,
+    max: Annotated[int, Parameter(ge=1, description="messages at the most")] = 50,
 ) -> list[Handed]:
     """Hands over what the seed is to send; each message's lease starts now, and ends at its `valid_until`."""
     parts = parts_of(request)
     known = await parts.outbox.authenticate(imsi, bearer_of(request))
-    limit = min(limit, parts.settings.max_messages_per_pull)
+    limit = min(max, parts.settings.max_messages_per_pull)
     deadline = asyncio.get_running_loop().time() + min(wait, parts.settings.max_wait_seconds)
     async with parts.outbox.waiters.waiting(imsi, known.carrier) as event:
         client = asyncio.create_task(_left(request))

@@ -13,8 +13,9 @@
 -- Answers {'ok', id of the phone's older code or ''}, {'changed'}, {'replay', id}, {'mismatch'}, {'day'|'hour'|'phone', seconds to
 -- wait}, {'balance'}, {'unserved'}. Order: spec/gatewire.md, "when several apply".
 local now, id, price = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-if redis.call('HEXISTS', KEYS[2], id) == 1 then
-  return {'ok', ''}
+local charged = redis.call('HGET', KEYS[2], id)
+if charged then
+  return {'ok', string.match(charged, '^%d+|[^|]*|([^|]*)')}
 end
 if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[1] then
   return {'changed'}

@@ -244,6 +244,7 @@ async def test_a_ported_number(world: World) -> None:
     batch = world.store.batch()
     world.store.portability.put(batch, {PHONE: "60303"})
     await batch.run()
+    await world.look()
 
     assert "60303" == (await world.submit(account)).message.carrier
     batch = world.store.batch()

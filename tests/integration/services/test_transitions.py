@@ -112,7 +112,8 @@ async def test_gives_up_after_too_many_races(world: World, second: World) -> Non
 
 async def test_lost_race_leaves_the_winners_timer(world: World, second: World) -> None:
     """Two dispatchers had the same message. One has begun an attempt; the other, which knows of no seed, comes too late to park it: the
-    timer must still be the attempt's, or nobody would miss a seed that does not fetch, until the message is over."""
+    timer must still be the attempt's, or nobody would miss a seed that does not fetch, until the message is over.
+    """
     await world.seed()
     accepted = await world.submit(await world.account())
     (old,) = await second.store.messages.load(second.store.batch(), [accepted.message.id])

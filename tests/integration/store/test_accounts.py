@@ -45,7 +45,20 @@ async def test_admitted(store: Store, redis_url: str) -> None:
     assert b"1" == found[f"{key}:day:{int(NOW // 86400)}"]
     assert b"1" == found[f"{key}:hour:{int(NOW // 3600)}"]
     assert {PHONE.encode(): id} == found[f"{key}:open"]
-    assert [Accounts.parse_admitted([b"replay", id])] == [await admit(store, first)]
+
+
+async def test_asked_again(store: Store, redis_url: str) -> None:
+    """The same admission once more, its answer was lost on the way: the same answer, and nothing counts twice."""
+    account = await with_wallet(store, 100)
+    older = an_admission(account)
+    await admit(store, older)
+    again = an_admission(account, limits=(2, 2, 2), idempotency_key="k", body_print="p")
+    first = await admit(store, again)
+    before = everything(redis_url)
+
+    assert older.message_id == first.id
+    assert [first, first] == [await admit(store, again) for _ in range(2)]
+    assert before == everything(redis_url)
 
 
 async def test_only_the_exact_balance(store: Store) -> None:

@@ -1,8 +1,10 @@
+import asyncio
+
 import pytest
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from router.store.redis import Batch, StoreAway, connect
+from router.store.redis import Batch, Funnel, StoreAway, connect
 from router.store.store import Store
 from tests.integration.store.kit import a_message, ask
 
@@ -49,15 +51,46 @@ async def test_first_error_is_raised_after_the_rest_was_done(store: Store) -> No
     assert b"done" == await ask(store, lambda batch: batch.add("GET", "{b}"))
 
 
-async def test_store_away(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_store_away() -> None:
     """Nobody listens: the caller hears that the store is away, with no address in the words."""
     client = connect("unix:///nonexistent/redis.sock?db=0")
-    batch = Batch(client)
+    batch = Batch(Funnel(client))
     batch.add("GET", "a")
     batch.add("GET", "b")
     with pytest.raises(StoreAway, match="^the store cannot be reached: ConnectionError$"):
         await batch.run()
     await client.aclose()
+
+
+async def test_concurrent_batches_get_their_own_answers(store: Store) -> None:
+    """Tasks share round trips; each hears of its own commands, and of its own errors."""
+
+    async def one(i: int) -> tuple[int, object]:
+        batch = store.batch()
+        batch.add("SET", f"{{{i}}}", "text" if i % 7 == 0 else i)
+        place = batch.add("INCR", f"{{{i}}}")
+        try:
+            return i, (await batch.run())[place]
+        except ResponseError:
+            return i, None
+
+    found = await asyncio.gather(*(one(i) for i in range(500)))
+
+    assert [(i, None if i % 7 == 0 else i + 1) for i in range(500)] == found
+
+
+async def test_a_cancelled_caller_disturbs_nobody(store: Store) -> None:
+    async def one(i: int) -> object:
+        return await ask(store, lambda batch: batch.add("ECHO", str(i)))
+
+    tasks = [asyncio.create_task(one(i)) for i in range(50)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [str(i).encode() for i in range(1, 50, 2)] == answers[1::2]
+    assert b"1" == await one(1)
 
 
 async def test_time(store: Store) -> None:

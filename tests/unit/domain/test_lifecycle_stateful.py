@@ -136,6 +136,17 @@ class Lifecycle(RuleBasedStateMachine):
         if asks:
             self.ask(self.slips[-1], is_answer_lost=False)
 
+    @precondition(lambda self: self.message.state == "pending" and self.now < self.message.expires_at)
+    @rule(seed=st.sampled_from(SEEDS), asks=st.booleans(), is_sent=st.booleans())
+    def goes_to_and_is_never_heard_of(self, seed: str, asks: bool, is_sent: bool) -> None:
+        """The worst course, in one step: sent or not, its time passes without a word."""
+        self.goes_to(seed, asks)
+        slip = self.slips[-1]
+        if is_sent and self.may_send(slip):
+            slip.aired = True
+            self.on_air.append(self.now)
+        self.time_is_up(None, 0.0)
+
     def fetch(self, attempt: Attempt, is_lost: bool) -> None:
         try:
             self.apply(lifecycle.hand_over(self.message, attempt.number, attempt.seed, self.now, self.rules))
@@ -266,6 +277,12 @@ class Lifecycle(RuleBasedStateMachine):
         assert len(self.message.open_attempts) <= 1
         for attempt in self.message.open_attempts:
             assert attempt is self.message.current
+
+    @invariant()
+    def nothing_waits_in_an_outbox_for_nothing(self) -> None:
+        """Where the text is not needed any more, and is erased, no seed can fetch it."""
+        if not self.message.needs_text:
+            assert all(attempt.state != "assigned" for attempt in self.message.attempts)
 
     @invariant()
     def attempts_are_bounded(self) -> None:

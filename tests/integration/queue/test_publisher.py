@@ -1,0 +1,183 @@
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+import redis
+
+from router.domain.errors import Unavailable
+from router.queue import publisher as module
+from router.queue.broker import DEAD_QUEUE, Broker
+from router.queue.entries import Entry
+from router.queue.lanes import QUEUES
+from router.queue.publisher import BatchingPublisher
+from tests.integration.queue.kit import OwnRedis, entries, until
+
+pytestmark = pytest.mark.anyio
+
+
+def length(url: str, lane: str = "otp") -> int:
+    with redis.Redis.from_url(url) as client:
+        return int(client.llen(f"queue:{QUEUES[lane]}"))  # type: ignore[index]
+
+
+async def test_confirmed_when_it_is_there(publisher: BatchingPublisher, redis_url: str) -> None:
+    for count in range(1, 20):
+        await publisher.publish(entries(1))
+        assert count == length(redis_url)
+
+
+async def test_each_lane_has_its_queue(publisher: BatchingPublisher, redis_url: str) -> None:
+    await publisher.publish([*entries(3, "otp"), *entries(2, "bulk"), *entries(1, "notification")])
+
+    assert [3, 1, 2] == [length(redis_url, lane) for lane in QUEUES]
+
+
+async def test_nothing_to_publish(broker: Broker) -> None:
+    """Needs no queue."""
+    await asyncio.wait_for(BatchingPublisher(broker).publish([]), 1)
+
+
+async def test_more_than_one_pipeline(publisher: BatchingPublisher, redis_url: str) -> None:
+    await publisher.publish(entries(1201))
+
+    assert 1201 == length(redis_url)
+
+
+async def test_concurrent_callers_share_batches(
+    publisher: BatchingPublisher, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while the thread is busy goes together; each caller's entries are there when it hears so."""
+    sizes: list[int] = []
+    send = module._Link.send
+
+    def counted(link: module._Link, found: Sequence[Entry]) -> None:
+        sizes.append(len(found))
+        time.sleep(0.02)
+        send(link, found)
+
+    monkeypatch.setattr(module._Link, "send", counted)
+    await asyncio.gather(*(publisher.publish([entry]) for entry in entries(200)))
+
+    assert 200 == sum(sizes) == length(redis_url)
+    assert len(sizes) <= 10
+
+
+async def test_a_batch_is_one_round_trip(publisher: BatchingPublisher, redis_url: str) -> None:
+    """kombu's batches are used: a hundred entries do not cost a hundred exchanges."""
+    await publisher.publish(entries(1))
+
+    def reads() -> int:
+        with redis.Redis.from_url(redis_url) as client:
+            return int(client.info("stats")["total_reads_processed"])
+
+    before = reads()
+    await publisher.publish(entries(100))
+    assert reads() - before < 40
+
+
+async def test_a_cancelled_caller_disturbs_nobody(publisher: BatchingPublisher, redis_url: str) -> None:
+    tasks = [asyncio.create_task(publisher.publish([entry])) for entry in entries(20)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [None] * 19 == results[1:]
+    assert length(redis_url) >= 19
+
+
+async def test_stop_sends_what_is_left(broker: Broker, redis_url: str) -> None:
+    publisher = BatchingPublisher(broker)
+    publisher.start()
+    tasks = [asyncio.create_task(publisher.publish([entry])) for entry in entries(50)]
+    await asyncio.sleep(0)
+    await publisher.stop()
+    await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+    assert 50 == length(redis_url)
+
+
+async def test_redis_stopped(own_redis: OwnRedis) -> None:
+    """Each caller hears it, soon, and that it may come again; when Redis is back, so is the publisher, and what was confirmed is there."""
+    publisher = BatchingPublisher(Broker(own_redis.url))
+    publisher.start()
+    await publisher.publish(entries(3))
+    own_redis.stop()
+    results = await asyncio.wait_for(
+        asyncio.gather(*(publisher.publish([entry]) for entry in entries(10)), return_exceptions=True), 20
+    )
+
+    assert [Unavailable] * 10 == [type(result) for result in results]
+    assert all("unix" not in str(result) and "/" not in str(result) for result in results)
+    own_redis.start()
+    await publisher.publish(entries(2))
+    assert 5 == length(own_redis.url)
+    await publisher.stop()
+
+
+async def test_no_redis_at_all() -> None:
+    publisher = BatchingPublisher(Broker("unix:///nonexistent/redis.sock"))
+    publisher.start()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(publisher.publish(entries(1)), 20)
+    await publisher.stop()
+
+
+async def test_sees_how_full_the_lanes_are(publisher: BatchingPublisher, broker: Broker) -> None:
+    """About once a second: depth, when the oldest was put there, and the dead letters."""
+    await publisher.publish([*entries(3, "otp", at=500.0), *entries(2, "bulk", at=700.0)])
+    with broker.connect() as connection:
+        connection.Producer(connection.channel()).publish(b"x", routing_key=DEAD_QUEUE)
+    await until(lambda: publisher.depth == 5 and publisher.dead_letters == 1, "the publisher to look")
+
+    assert [(3, 500.0), (0, None), (2, 700.0)] == [(state.depth, state.oldest_at) for state in publisher.lanes.values()]
+
+
+async def test_sees_the_lanes_while_it_is_busy(publisher: BatchingPublisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look is not put off for ever by a steady stream."""
+    monkeypatch.setattr(module, "_LOOK_EVERY_SECONDS", 0.1)
+    for entry in entries(300):
+        await publisher.publish([entry])
+
+    assert publisher.depth > 0 or await until(lambda: publisher.depth, "a look")
+
+
+@pytest.mark.parametrize("body", [b"not json", b"\xff\xfe", b"{}"])
+async def test_lane_state_behind_a_poisoned_head(broker: Broker, publisher: BatchingPublisher, body: bytes) -> None:
+    """An entry that cannot be read has no age; the depth is told all the same."""
+    with broker.connect() as connection:
+        channel = connection.channel()
+        broker.declare(channel)
+        connection.Producer(channel).publish(
+            body, routing_key=QUEUES["otp"], content_type="application/octet-stream", content_encoding="binary"
+        )
+        await publisher.publish(entries(1))
+
+        assert (2, None) == ((state := broker.lane_state(channel, "otp")).depth, state.oldest_at)
+
+
+async def test_lane_state_behind_what_is_no_envelope(broker: Broker, publisher: BatchingPublisher, redis_url: str) -> None:
+    """Not even kombu put it there."""
+    with redis.Redis.from_url(redis_url) as client, broker.connect() as connection:
+        channel = connection.channel()
+        broker.declare(channel)
+        for raw in (b"\xffrubbish", b"[]", b'{"body": 1}'):
+            client.delete(f"queue:{QUEUES['otp']}")
+            client.lpush(f"queue:{QUEUES['otp']}", raw)
+            assert (1, None) == ((state := broker.lane_state(channel, "otp")).depth, state.oldest_at)
+
+
+async def test_no_keys_outside_the_prefix(publisher: BatchingPublisher, redis_url: str) -> None:
+    await publisher.publish(entries(2))
+    with redis.Redis.from_url(redis_url) as client:
+        assert all(key.startswith(b"queue:") for key in client.keys())
+
+
+async def test_another_database(own_redis: OwnRedis) -> None:
+    url = own_redis.url.replace("db=0", "db=3")
+    publisher = BatchingPublisher(Broker(url))
+    publisher.start()
+    await publisher.publish(entries(2))
+    await publisher.stop()
+
+    assert (2, 0) == (length(url), length(own_redis.url))
