@@ -82,13 +82,14 @@ class Broker:
 
 def _oldest_on_redis(channel: Any, queue: str) -> float | None:
     """kombu's lists are filled from the left: the last element is the oldest."""
-    raw = channel.client.lindex(queue, -1)
+    # kombu does not put its prefix before the key of a command that it does not use itself
+    raw = channel.client.lindex(f"{KEY_PREFIX}{queue}", -1)
     if raw is None:
         return None
-    message = msgspec.json.decode(raw)
     try:
-        return _entry_of(channel, message).at
-    except msgspec.MsgspecError:
+        return _entry_of(channel, msgspec.json.decode(raw)).at
+    except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, ValueError):
+        # Whatever it is, it is no entry of ours; the consumer will find out
         return None
 
 

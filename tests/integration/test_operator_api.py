@@ -402,8 +402,8 @@ def test_a_body_that_is_too_large(operator: Operator) -> None:
 
 FIELDS = (
     "name", "key", "login", "password", "balance", "price", "limits", "daily", "ambiguous_policy", "enabled", "otp_enabled",
-    "amount", "label", "text", "code_length", "code_seconds", "default", "imsi", "msisdn", "carrier", "pace_seconds", "quota", "day",
-    "draining", "account", "phone", "template_key", "lane", "numbers",
+    "amount", "label", "text", "code_length", "code_seconds", "default", "imsi", "msisdn", "carrier", "pace_seconds", "quota",
+    "day", "draining", "account", "phone", "template_key", "lane", "numbers",
 )  # fmt: skip
 TEXTS = st.text(max_size=30) | st.sampled_from(
     (

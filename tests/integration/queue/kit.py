@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import redis
 
@@ -53,11 +53,11 @@ class Collecting:
         self.batches.append([entry.id for entry in found])
         return answer
 
-    async def __aenter__(self) -> "Collecting":
+    async def __aenter__(self) -> Self:
         self.consumer.start()
         return self
 
-    async def __aexit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.consumer.stop()
 
 

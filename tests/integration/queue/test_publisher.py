@@ -170,7 +170,7 @@ async def test_lane_state_behind_what_is_no_envelope(broker: Broker, publisher: 
 async def test_no_keys_outside_the_prefix(publisher: BatchingPublisher, redis_url: str) -> None:
     await publisher.publish(entries(2))
     with redis.Redis.from_url(redis_url) as client:
-        assert all(key.startswith(b"queue:") for key in client.keys())
+        assert all(key.startswith(b"queue:") for key in client.scan_iter())
 
 
 async def test_another_database(own_redis: OwnRedis) -> None:

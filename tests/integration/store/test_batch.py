@@ -57,7 +57,7 @@ async def test_store_away() -> None:
     batch = Batch(Funnel(client))
     batch.add("GET", "a")
     batch.add("GET", "b")
-    with pytest.raises(StoreAway, match="^the store cannot be reached: ConnectionError$"):
+    with pytest.raises(StoreAway, match=r"^the store cannot be reached: ConnectionError$"):
         await batch.run()
     await client.aclose()
 

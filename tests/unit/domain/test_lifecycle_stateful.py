@@ -28,8 +28,8 @@ RANK: dict[State, int] = {"pending": 0, "dispatched": 1, "sent": 2, **dict.fromk
 SKIPS: set[tuple[State, State]] = {("pending", "sent")}
 """A late report passes through dispatched within one step."""
 
-QUARTERS = st.integers(0, 80).map(lambda quarters: quarters / 4)
-RARELY = st.integers(0, 9).map(lambda number: number == 9)
+QUARTERS = st.integers(0, 48).map(lambda quarters: quarters / 4)
+RARELY = st.integers(0, 19).map(lambda number: number == 13)
 """For what ends a story before it gets interesting."""
 
 
@@ -67,9 +67,9 @@ class Lifecycle(RuleBasedStateMachine):
     @initialize(
         kind=st.sampled_from(["otp", "sms"]),
         policy=st.sampled_from(["wait", "resend", "fail"]),
-        life=st.sampled_from([6.0, 60.0, 300.0, 600.0]),
-        max_attempts=st.integers(1, 4),
-        offsets=st.lists(st.sampled_from([-1.0, -0.5, 0.0, 1.0]), min_size=3, max_size=3),
+        life=st.sampled_from([600.0, 300.0, 60.0, 6.0]),
+        max_attempts=st.sampled_from([4, 4, 3, 1]),
+        offsets=st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=3, max_size=3),
     )
     def accept(self, kind: Any, policy: AmbiguousPolicy, life: float, max_attempts: int, offsets: list[float]) -> None:
         self.rules = Rules(lease_seconds=8.0, skew_seconds=2.0, pickup_seconds=4.0, radio_seconds=15.0, max_attempts=max_attempts)
@@ -137,10 +137,10 @@ class Lifecycle(RuleBasedStateMachine):
             self.ask(self.slips[-1], is_answer_lost=False)
 
     @precondition(lambda self: self.message.state == "pending" and self.now < self.message.expires_at)
-    @rule(seed=st.sampled_from(SEEDS), asks=st.booleans(), is_sent=st.booleans())
-    def goes_to_and_is_never_heard_of(self, seed: str, asks: bool, is_sent: bool) -> None:
+    @rule(seed=st.sampled_from(SEEDS), is_sent=st.booleans())
+    def goes_to_and_is_never_heard_of(self, seed: str, is_sent: bool) -> None:
         """The worst course, in one step: sent or not, its time passes without a word."""
-        self.goes_to(seed, asks)
+        self.goes_to(seed, asks=is_sent)
         slip = self.slips[-1]
         if is_sent and self.may_send(slip):
             slip.aired = True

@@ -1,0 +1,331 @@
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from router.queue.broker import Broker
+from router.queue.consumer import BatchConsumer, DeadReason
+from router.queue.entries import Entry, encode
+from router.queue.lanes import QUEUES
+from router.queue.publisher import BatchingPublisher
+from router.store.redis import StoreAway
+from tests.integration.queue.kit import Collecting, OwnRedis, dead_letters, entries, in_hands, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def publish(url: str, found: Sequence[Entry]) -> None:
+    publisher = BatchingPublisher(Broker(url))
+    publisher.start()
+    await publisher.publish(found)
+    await publisher.stop()
+
+
+def put(broker: Broker, body: Any, lane: str = "otp", **options: Any) -> None:
+    """Something that our publisher would never put there."""
+    with broker.connect() as connection:
+        channel = connection.channel()
+        broker.declare(channel)
+        binary = {"content_type": "application/octet-stream", "content_encoding": "binary"}
+        connection.Producer(channel).publish(body, routing_key=QUEUES[lane], **binary | options)  # type: ignore[index]
+
+
+async def test_taken_in_batches_and_acknowledged(broker: Broker, redis_url: str) -> None:
+    """All of them, in order, up to the prefetch at a time; nothing stays in anybody's hands."""
+    found = entries(95)
+    await publish(redis_url, found)
+    async with Collecting(broker, prefetch=20) as collecting:
+        await until(lambda: len(collecting.taken) == 95, "all entries")
+        await until(lambda: not in_hands(redis_url), "the last acknowledgement")
+
+    assert [entry.id for entry in found] == collecting.taken
+    assert 20 == max(map(len, collecting.batches))
+    assert len(collecting.batches) < 20
+
+
+async def test_a_lone_entry_waits_for_nobody(broker: Broker, redis_url: str) -> None:
+    async with Collecting(broker, prefetch=100) as collecting:
+        await asyncio.sleep(0.3)
+        before = asyncio.get_running_loop().time()
+        await publish(redis_url, entries(1))
+        await until(lambda: collecting.taken, "the entry")
+
+        assert asyncio.get_running_loop().time() - before < 1.5
+
+
+async def test_twice_on_the_queue_is_handled_once(broker: Broker, redis_url: str) -> None:
+    """In one batch; both are acknowledged."""
+    await publish(redis_url, entries(1) * 3)
+    async with Collecting(broker) as collecting:
+        await until(lambda: collecting.taken, "the entry")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+        await asyncio.sleep(0.4)
+
+    assert ["wg_otp_0000"] == collecting.taken
+
+
+async def test_two_consumers_share(broker: Broker, redis_url: str) -> None:
+    await publish(redis_url, entries(200))
+    async with Collecting(broker, prefetch=5) as one, Collecting(broker, prefetch=5) as two:
+        await until(lambda: len(one.taken) + len(two.taken) >= 200, "all entries")
+
+    assert sorted(entry.id for entry in entries(200)) == sorted(one.taken + two.taken)
+
+
+async def test_stop_gives_back_what_was_only_fetched(broker: Broker, redis_url: str) -> None:
+    """Nothing is lost with a consumer that stops in good order, and nothing has to wait for a timeout."""
+    await publish(redis_url, entries(60))
+    async with Collecting(broker, prefetch=7) as first:
+        await until(lambda: len(first.taken) >= 7, "some")
+    async with Collecting(broker) as second:
+        await until(lambda: len(set(first.taken + second.taken)) == 60, "the rest")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+
+    assert 60 == len(first.taken + second.taken)
+
+
+# Lanes
+
+
+async def test_lanes_without_starvation(broker: Broker, redis_url: str) -> None:
+    """While codes never run out, notifications get three turns of twenty and bulk one; and in each lane the oldest goes first."""
+    for lane in QUEUES:
+        await publish(redis_url, entries(400, lane))
+    async with Collecting(broker, prefetch=20) as collecting:
+        await until(lambda: len(collecting.taken) >= 400, "twenty rounds")
+    first = collecting.taken[:400]
+    shares = [sum(f"_{lane}_" in id for id in first) for lane in QUEUES]
+
+    assert [320, 60, 20] == [pytest.approx(share, abs=6) for share in shares]
+    for lane in QUEUES:
+        mine = [id for id in first if f"_{lane}_" in id]
+        assert sorted(mine) == mine
+
+
+async def test_bulk_gets_through(broker: Broker, redis_url: str) -> None:
+    """One bulk message behind codes that keep coming: it waits for its turn, not for the codes to end."""
+    await publish(redis_url, [*entries(300), *entries(1, "bulk")])
+
+    async with Collecting(broker, prefetch=1) as collecting:
+        await until(lambda: "wg_bulk_0000" in collecting.taken, "the bulk message")
+
+    assert collecting.taken.index("wg_bulk_0000") <= 21
+
+
+async def test_empty_lanes_cost_no_turn(broker: Broker, redis_url: str) -> None:
+    await publish(redis_url, entries(30, "bulk"))
+    async with Collecting(broker) as collecting:
+        await until(lambda: len(collecting.taken) == 30, "all")
+
+    assert [entry.id for entry in entries(30, "bulk")] == collecting.taken
+
+
+# Poison
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"not json", b"", b"\xff\xfe\x00", b"{}", b"[]", b"null", b'{"id": 7, "lane": "otp", "at": 1}',
+     b'{"id": "wg_1", "lane": "fast", "at": 1}', b'{"id": "wg_\xff", "lane": "otp", "at": 1}', b"x" * 10_000],
+)  # fmt: skip
+async def test_undecodable(broker: Broker, redis_url: str, body: bytes) -> None:
+    """It goes to the dead letters with its reason and where it came from, cut where it is long; those behind it go on."""
+    put(broker, body)
+    await publish(redis_url, entries(3))
+    async with Collecting(broker) as collecting:
+        await until(lambda: len(collecting.taken) == 3 and collecting.dead, "the others")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+
+    assert ["undecodable"] == collecting.dead
+    ((dead, headers),) = dead_letters(broker)
+    assert body[:4096] == dead
+    assert ("undecodable", "seedrouter.otp") == (headers["reason"], headers["queue"])
+    assert headers["at"] > 1e9
+
+
+async def test_text_that_is_not_utf8(broker: Broker, redis_url: str) -> None:
+    """An envelope that promises UTF-8 and holds something else."""
+    put(broker, b"\xff\xfe", content_type="application/json", content_encoding="utf-8")
+    await publish(redis_url, entries(2))
+    async with Collecting(broker) as collecting:
+        await until(lambda: len(collecting.taken) == 2 and collecting.dead, "the others")
+
+    assert ["undecodable"] == [headers["reason"] for _, headers in dead_letters(broker)]
+
+
+@pytest.mark.parametrize("raw", [b"rubbish", b"\xff\xfe", b"[]", b"{}"])
+async def test_no_envelope_at_all(broker: Broker, redis_url: str, raw: bytes) -> None:
+    """What kombu itself cannot read, in front and in between: the entries around it are handled."""
+    found = entries(4)
+    await publish(redis_url, found[:2])
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush(f"queue:{QUEUES['otp']}", raw)
+    await publish(redis_url, found[2:])
+    async with Collecting(broker) as collecting:
+        await until(lambda: {entry.id for entry in found} <= set(collecting.taken), "the entries around it")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+
+
+async def test_dead_by_the_handlers_word(broker: Broker, redis_url: str) -> None:
+    """It answers which ids have no record: those alone are buried, every copy of them."""
+    await publish(redis_url, [*entries(4), entries(2)[1]])
+
+    def work(found: Sequence[Entry]) -> Mapping[str, DeadReason]:
+        return {"wg_otp_0001": "unknown_message"}
+
+    async with Collecting(broker, work) as collecting:
+        await until(lambda: len(collecting.dead) == 2, "the dead letters")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+    dead = dead_letters(broker)
+
+    assert [encode(entries(2)[1])] * 2 == [body for body, _ in dead]
+    assert ["unknown_message"] * 2 == [headers["reason"] for _, headers in dead]
+
+
+async def test_an_entry_that_breaks_the_work(broker: Broker, redis_url: str) -> None:
+    """The batch fails, so its entries are tried one by one: the others are done, that one is buried."""
+    await publish(redis_url, entries(8))
+
+    def work(found: Sequence[Entry]) -> Mapping[str, DeadReason]:
+        if any(entry.id == "wg_otp_0003" for entry in found):
+            raise ZeroDivisionError
+        return {}
+
+    async with Collecting(broker, work) as collecting:
+        await until(lambda: len(collecting.taken) == 7 and collecting.dead, "the others")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+
+    assert sorted(entry.id for entry in entries(8) if entry.id != "wg_otp_0003") == sorted(collecting.taken)
+    assert [(encode(entries(8)[3]), "error")] == [(body, headers["reason"]) for body, headers in dead_letters(broker)]
+
+
+# When the store, or the queue, is away
+
+
+async def test_given_back_while_the_store_is_away(broker: Broker, redis_url: str) -> None:
+    """Nothing is wrong with the entries: they wait, none is buried, and all are handled when the store is back."""
+    await publish(redis_url, entries(12))
+    away = 3
+
+    def work(found: Sequence[Entry]) -> Mapping[str, DeadReason]:
+        nonlocal away
+        if away:
+            away -= 1
+            raise StoreAway(ConnectionError())
+        return {}
+
+    async with Collecting(broker, work, prefetch=5) as collecting:
+        await until(lambda: len(set(collecting.taken)) == 12, "all entries")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+
+    assert [] == collecting.dead
+    assert [] == dead_letters(broker)
+    assert 12 == len(collecting.taken)
+
+
+async def test_store_goes_away_while_one_by_one(broker: Broker, redis_url: str) -> None:
+    """A broken entry, and then the store is away: nobody is buried for that, nothing is lost."""
+    await publish(redis_url, entries(5))
+    calls = 0
+
+    def work(found: Sequence[Entry]) -> Mapping[str, DeadReason]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ZeroDivisionError
+        if calls == 3:
+            raise StoreAway(ConnectionError())
+        return {}
+
+    async with Collecting(broker, work) as collecting:
+        await until(lambda: len(set(collecting.taken)) == 5, "all entries")
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+
+    assert [] == collecting.dead
+
+
+async def test_redis_restarts(own_redis: OwnRedis) -> None:
+    """What was on the queue is handled when Redis is back; the consumer finds it by itself."""
+    broker = Broker(own_redis.url)
+    async with Collecting(broker) as collecting:
+        await publish(own_redis.url, entries(3))
+        await until(lambda: len(collecting.taken) == 3, "the first")
+        await until(lambda: not in_hands(own_redis.url), "the acknowledgements")
+        own_redis.stop()
+        await asyncio.sleep(0.5)
+        own_redis.start()
+        await publish(own_redis.url, entries(5, "bulk"))
+        await until(lambda: len(set(collecting.taken)) == 8, "the second")
+
+
+CONSUMER = """
+    import asyncio, sys
+    from router.queue.broker import Broker
+    from router.queue.consumer import BatchConsumer
+
+    async def handle(entries):
+        print(len(entries), flush=True)
+        await asyncio.sleep(600)
+
+    async def main():
+        BatchConsumer(Broker(sys.argv[1], visibility_timeout_seconds=5), handle, prefetch=4, on_dead=print).start()
+        await asyncio.sleep(600)
+
+    asyncio.run(main())
+"""
+
+
+async def test_killed_with_entries_in_hand(redis_url: str) -> None:
+    """SIGKILL: what the dead consumer held comes back after the visibility timeout, and not before; nothing is lost."""
+    await publish(redis_url, entries(6))
+    broker = Broker(redis_url, visibility_timeout_seconds=5)
+    victim = subprocess.Popen([sys.executable, "-c", textwrap.dedent(CONSUMER), redis_url], stdout=subprocess.PIPE)  # noqa: ASYNC220 - it starts at once
+    assert victim.stdout is not None
+    first = int(await asyncio.to_thread(victim.stdout.readline))
+    held_at = asyncio.get_running_loop().time()
+    victim.send_signal(signal.SIGKILL)
+    victim.wait(10)
+    victim.stdout.close()
+
+    assert 4 == first == in_hands(redis_url)
+    async with Collecting(broker) as collecting:
+        await until(lambda: len(collecting.taken) == 2, "what was not in its hands")
+        await until(lambda: len(set(collecting.taken)) == 6, "what the dead one held")
+        waited = asyncio.get_running_loop().time() - held_at
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+
+    assert 4.5 <= waited
+    assert 6 == len(collecting.taken)
+
+
+async def test_slow_work_is_not_given_to_another(redis_url: str) -> None:
+    """Not within the visibility timeout: a consumer looks at many entries long, its own and its fellow's."""
+    await publish(redis_url, entries(4))
+    broker = Broker(redis_url, visibility_timeout_seconds=5)
+    started, go_on = asyncio.Event(), asyncio.Event()
+    slow_taken: list[str] = []
+
+    async def handle(found: Sequence[Entry]) -> Mapping[str, DeadReason]:
+        started.set()
+        await go_on.wait()
+        slow_taken.extend(entry.id for entry in found)
+        return {}
+
+    slow = BatchConsumer(broker, handle, prefetch=4, on_dead=lambda reason: None)
+    slow.start()
+    await asyncio.wait_for(started.wait(), 10)
+    async with Collecting(broker) as other:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 2)
+        go_on.set()
+        await until(lambda: not in_hands(redis_url), "the acknowledgements")
+    await slow.stop()
+
+    assert ([], 4) == (other.taken, len(slow_taken))

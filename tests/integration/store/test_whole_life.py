@@ -1,0 +1,225 @@
+"""Messages from their acceptance to their end, over the real store and the real queue, looked at from below."""
+
+import base64
+from collections.abc import AsyncIterator
+from functools import partial
+from importlib.resources import files
+
+import pytest
+
+from router.domain import lifecycle
+from router.queue.broker import Broker
+from router.queue.consumer import BatchConsumer
+from router.queue.publisher import BatchingPublisher
+from router.services.transitions import Step
+from tests.integration.queue.kit import Collecting, until
+from tests.integration.services.world import IMSI, World
+from tests.integration.store.kit import CallsSeen, everything, hash_tag, strings_of
+
+pytestmark = pytest.mark.anyio
+TEXT = "Your very secret code is {code}, tell nobody"
+PLAIN = "Meet me behind the old lighthouse at noon"
+
+
+class Life(World):
+    """A world whose queue is the real one."""
+
+    def __init__(self, redis_url: str, publisher: BatchingPublisher, broker: Broker) -> None:
+        super().__init__(redis_url, queue=publisher, max_attempts=2)
+        self.redis_url = redis_url
+        self.broker = broker
+
+    async def dispatch(self) -> list[str]:
+        """Everything that stands on the queue."""
+        async with Collecting(self.broker) as collecting:
+            await until(lambda: collecting.taken, "something on the queue")
+        await self.fleet.refresh()
+        return await self.dispatching.run(collecting.taken)
+
+    def shows(self, *secrets: str) -> list[tuple[str, str]]:
+        """Where a secret stands in the clear, or as hex, or in base 64, in any key or value."""
+        needles = {secret: (secret.encode(), secret.encode().hex().encode()) for secret in secrets}
+        found: list[tuple[str, str]] = []
+        for key, value in everything(self.redis_url).items():
+            for string in strings_of([key.encode(), value]):
+                for readable in (string, *_unpacked(string)):
+                    found += [(key, secret) for secret, words in needles.items() if any(word in readable for word in words)]
+        return found
+
+
+def _unpacked(string: bytes) -> list[bytes]:
+    """What stands in base 64 inside (kombu's envelopes have their body so)."""
+    unpacked: list[bytes] = []
+    for word in string.replace(b'"', b" ").split():
+        try:
+            unpacked.append(base64.b64decode(word, validate=True))
+        except ValueError:
+            continue
+    return unpacked
+
+
+@pytest.fixture
+async def life(redis_url: str) -> AsyncIterator[Life]:
+    broker = Broker(redis_url)
+    publisher = BatchingPublisher(broker)
+    publisher.start()
+    made = Life(redis_url, publisher, broker)
+    yield made
+    await publisher.stop()
+    await made.close()
+
+
+async def test_the_scan_finds(life: Life) -> None:
+    """The scan below can see what it looks for."""
+    batch = life.store.batch()
+    batch.add("HSET", "h", "f", b'{"x": "a secret"}')
+    batch.add("LPUSH", "l", b'{"body": "' + base64.b64encode(b"..a secret..") + b'"}')
+    batch.add("ZADD", "z", 1, "a secret")
+    batch.add("SADD", "s", "no")
+    batch.add("SET", "t:a secret", 1)
+    await batch.run()
+
+    assert {"h", "l", "z", "t:a secret"} == {key for key, _ in life.shows("a secret")}
+
+
+async def test_one_hash_tag(life: Life, calls: CallsSeen) -> None:
+    """Every script that there is, in stories that need each of them: all keys of a call have one tag (`CallsSeen` fails else)."""
+    token = await life.seed()
+    assert token
+    account = await life.account(text=TEXT)
+    await life.admin.topup(account.id, 5)
+    await life.submit(account, idempotency_key="k")
+    await life.dispatch()
+    (handed,) = await life.fetch()
+    await life.report(handed, "radio")
+    await life.report(handed, "sent")
+    await life.codes.verify(account, handed.id, handed.text.split()[5].strip(","))
+    life.clock.advance(30)
+    await life.timekeeping.confirm_admissions()
+    # One that waits for its seed, and one whose record never came
+    await life.seed()
+    await life.submit(account, "+213770000001")
+    await life.dispatch()
+    await life.dispatching.run_parked("60302", 10)
+    create = life.submitting._record
+
+    async def dies(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    life.submitting._record = dies  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        await life.submit(account, "+213661000009")
+    life.submitting._record = create  # type: ignore[method-assign]
+    life.clock.advance(30)
+    await life.timekeeping.confirm_admissions()
+    await life.timekeeping.run_due()
+    # One that is fetched before its attempt has begun
+    await life.seed()
+    begin = life.dispatching._begin
+    life.dispatching._begin = dies  # type: ignore[method-assign]
+    await life.submit(account, "+213661000010")
+    with pytest.raises(KeyboardInterrupt):
+        await life.dispatch()
+    life.dispatching._begin = begin  # type: ignore[method-assign]
+    assert [] == await life.fetch()
+
+    scripts = {file.name.removesuffix(".lua") for file in (files("router.store") / "lua").iterdir()} - {"usage"}
+    assert scripts == calls.names
+
+
+@pytest.mark.parametrize(("key", "tag"), [("acct:{a}:idem:{b}", "a"), ("{x}", "x"), ("a{b{c}d", "b{c")])
+def test_hash_tag_as_redis_cluster_has_it(key: str, tag: str) -> None:
+    assert tag == hash_tag(key)
+
+
+@pytest.mark.parametrize("end", ["verified", "cancelled", "expired", "failed"])
+async def test_no_text_and_no_code_in_the_clear(life: Life, end: str) -> None:
+    """At no time, in no key and no value; and when the message is over, what was sealed is gone as well (invariant 6)."""
+    await life.seed()
+    account = await life.account(text=TEXT)
+    words = "Your very secret code"
+
+    async def sealed(message_id: str) -> bool:
+        (stored,) = await life.store.messages.load(life.store.batch(), [message_id], with_text=True)
+        assert stored is not None
+        return stored.sealed_text is not None
+
+    message = (await life.submit(account, idempotency_key="k")).message
+    # The account's template is no secret: it stands there without a code
+    template = life.shows(words)
+    assert {f"acct:{{{account.id}}}:templates"} == {key for key, _ in template}
+    assert await sealed(message.id)
+    await life.dispatch()
+    assert template == life.shows(words)
+    (handed,) = await life.fetch()
+    code = handed.text.split()[5].strip(",")
+    assert handed.text == TEXT.format(code=code)
+    assert 10 == len(code)
+    for state in ("accepted", "radio"):
+        await life.report(handed, state)
+        assert template == life.shows(words, code)
+    assert await sealed(message.id)
+    match end:
+        case "verified":
+            await life.report(handed, "sent")
+            assert not await sealed(message.id)
+            await life.codes.verify(account, message.id, code)
+        case "cancelled":
+            await life.transitions.apply([Step(message.id, partial(lifecycle.cancel, reason="test"))])
+        case "expired":
+            await life.time_passes(300)
+        case "failed":
+            for _ in range(life.rules.max_attempts - 1):
+                await life.report(handed, "failed", error="no service")
+                # After its rest and the breaker's pause the seed may try again
+                life.clock.advance(1)
+                await life.dispatch()
+                life.clock.advance(49)
+                await life.registry.ping(IMSI, "+213661999999", "seed")
+                await life.fleet.refresh()
+                await life.dispatching.run_parked("60301", 10)
+                (handed,) = await life.fetch()
+            await life.report(handed, "failed")
+
+    assert end == (await life.message(message.id)).state
+    assert not await sealed(message.id)
+    assert template == life.shows(words, code)
+
+
+async def test_no_plain_text_in_the_clear(life: Life) -> None:
+    """Nor the text of a plain SMS, from its submission to its end."""
+    await life.seed()
+    account = await life.account()
+    message = (await life.submit(account, text=PLAIN, idempotency_key="k")).message
+    assert [] == life.shows(PLAIN, "lighthouse")
+    await life.dispatch()
+    (handed,) = await life.fetch()
+    assert PLAIN == handed.text
+    await life.report(handed, "sent")
+
+    assert [] == life.shows(PLAIN, "lighthouse")
+    (stored,) = await life.store.messages.load(life.store.batch(), [message.id], with_text=True)
+    assert stored is not None
+    assert stored.sealed_text is None
+
+
+async def test_dead_letters_hold_no_text(life: Life) -> None:
+    """A message whose record is gone is buried by its id."""
+    await life.seed()
+    message = (await life.submit(await life.account(), text=PLAIN)).message
+    batch = life.store.batch()
+    batch.add("DEL", life.store.messages.key(message.id))
+    await batch.run()
+    dead: list[str] = []
+
+    async def handle(found):
+        missing = await life.dispatching.run([entry.id for entry in found])
+        return dict.fromkeys(missing, "unknown_message")
+
+    consumer = BatchConsumer(life.broker, handle, prefetch=10, on_dead=dead.append)
+    consumer.start()
+    await until(lambda: dead, "the dead letter")
+    await consumer.stop()
+
+    assert ["unknown_message"] == dead
+    assert [] == life.shows(PLAIN)
