@@ -22,8 +22,8 @@ def default_data() -> Path:
     return Path(base) / "seedrouter"
 
 
-def _rule(name: str, **bounds: Any) -> Any:
-    return Field(default=getattr(_RULES, name), **bounds)
+def _rule(name: str, description: str, **bounds: Any) -> Any:
+    return Field(default=getattr(_RULES, name), description=description, **bounds)
 
 
 class Settings(BaseSettings):
@@ -41,12 +41,12 @@ class Settings(BaseSettings):
     dispatcher_metrics_port: int = Field(default=9401, ge=0, le=65535, description="0 = any free one")
     timekeeper_metrics_port: int = Field(default=9402, ge=0, le=65535, description="0 = any free one")
     log_format: str = Field(default="auto", pattern="^(auto|console|json)$", description="auto = console on a terminal, else JSON")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="the least that is logged")
 
     # Secrets: those not given are made at the first start and kept in the data folder
-    operator_token: SecretStr = SecretStr("")
-    jwt_secret: SecretStr = SecretStr("")
-    mobile_private_token: SecretStr = SecretStr("")
+    operator_token: SecretStr = Field(default=SecretStr(""), description="bearer token of the operator API")
+    jwt_secret: SecretStr = Field(default=SecretStr(""), description="signs the tokens of the SMSGate API, at least 32 bytes")
+    mobile_private_token: SecretStr = Field(default=SecretStr(""), description="lets SMSGate phones register")
     code_pepper: SecretStr = Field(default=SecretStr(""), description="64 hex digits: keys the hashes of codes")
     seal_key: SecretStr = Field(default=SecretStr(""), description="64 hex digits: seals message texts (AES-256-GCM)")
     enrolment_token: SecretStr = Field(default=SecretStr(""), description="lets a seed enrol itself by its ping; empty = off")
@@ -54,21 +54,25 @@ class Settings(BaseSettings):
     # Bounds of what is taken in
     max_body_bytes: int = Field(default=65536, ge=1024, description="larger request bodies are refused with 413")
     max_queue_length: int = Field(default=1_000_000, ge=1, description="beyond it new messages are refused with 503")
-    max_messages_per_pull: int = Field(default=100, ge=1, le=1000)
-    max_reports_per_call: int = Field(default=1000, ge=1)
+    max_messages_per_pull: int = Field(default=100, ge=1, le=1000, description="messages a seed may fetch in one call")
+    max_reports_per_call: int = Field(default=1000, ge=1, description="reports a seed may send in one call")
     max_wait_seconds: float = Field(default=30.0, ge=0, le=120, description="of a seed's long-poll")
     max_text_length: int = Field(default=1600, ge=1, description="characters of a plain SMS")
     retention_seconds: int = Field(default=7 * 86400, ge=60, description="how long a record is kept after its message's time is over")
-    idempotency_seconds: int = Field(default=86400, ge=60)
+    idempotency_seconds: int = Field(default=86400, ge=60, description="how long an Idempotency-Key is remembered")
 
     # Accounts' defaults
-    currency: str = Field(default="DZD", pattern="^[A-Z]{3}$")
+    currency: str = Field(default="DZD", pattern="^[A-Z]{3}$", description="of wallets and prices")
     price: int = Field(default=0, ge=0, description="minor units per message, for accounts without a price of their own")
     daily_limit: int = Field(default=100, ge=0, description="messages per account and UTC day; 0 = none")
     hourly_limit: int = Field(default=0, ge=0, description="messages per account and hour; 0 = none")
     phone_hourly_limit: int = Field(default=10, ge=0, description="messages per phone, account and hour; 0 = none")
-    ambiguous_policy: AmbiguousPolicy = "wait"
-    default_template: str = Field(default="Your code is {code}. It is valid for {minutes} minutes.")
+    ambiguous_policy: AmbiguousPolicy = Field(
+        default="wait", description="new accounts: when nobody knows whether it went out, wait, resend or fail"
+    )
+    default_template: str = Field(
+        default="Your code is {code}. It is valid for {minutes} minutes.", description="text of an account's first template"
+    )
 
     # Seeds
     open_seeds: bool = Field(default=False, description="pinged seeds may send without enrolment: for closed networks only")
@@ -79,38 +83,44 @@ class Settings(BaseSettings):
         default=30.0, ge=5, description="stock Redis transport: when what a dead dispatcher held returns"
     )
     timer_shards: int = Field(default=4, ge=1, le=256, description="must be the same for all roles")
-    stop_grace_seconds: float = Field(default=20.0, ge=1)
+    stop_grace_seconds: float = Field(default=20.0, ge=1, description="how long a role may take to finish what it has in hand")
 
     # The rules' own
-    lease_seconds: float = _rule("lease_seconds", gt=0, le=600)
-    skew_seconds: float = _rule("skew_seconds", ge=0, le=600)
-    pickup_seconds: float = _rule("pickup_seconds", gt=0, le=600)
-    radio_seconds: float = _rule("radio_seconds", gt=0, le=3600)
-    max_attempts: int = _rule("max_attempts", ge=1, le=100)
-    failover_budget: float = _rule("failover_budget", ge=0, le=10)
-    failover_budget_burst: float = _rule("failover_budget_burst", ge=1)
-    republish_seconds: float = _rule("republish_seconds", gt=0)
-    policy: Policy = _rule("policy")
-    choices: int = _rule("choices", ge=1, le=50)
-    cross_carrier: bool = _rule("cross_carrier")
-    accept_when: AcceptWhen = _rule("accept_when")
-    online_window_seconds: float = _rule("online_window_seconds", gt=0)
-    pace_seconds: float = _rule("pace_seconds", gt=0)
-    lease_fill: float = _rule("lease_fill", gt=0, le=1)
-    parts_per_half_hour: int = _rule("parts_per_half_hour", ge=0)
-    parts_per_hour: int = _rule("parts_per_hour", ge=0)
-    parts_per_day: int = _rule("parts_per_day", ge=0)
-    retry_seed_seconds: float = _rule("retry_seed_seconds", ge=0)
-    breaker_failures: int = _rule("breaker_failures", ge=1)
-    breaker_pause_seconds: float = _rule("breaker_pause_seconds", gt=0)
-    breaker_pause_max_seconds: float = _rule("breaker_pause_max_seconds", gt=0)
-    stats_decay: float = _rule("stats_decay", gt=0, lt=1)
-    code_seconds: float = _rule("code_seconds", ge=30, le=3600)
-    sms_seconds: float = _rule("sms_seconds", ge=5)
-    code_length: int = _rule("code_length", ge=4, le=10)
-    code_tries: int = _rule("code_tries", ge=1, le=100)
-    replace_older_code: bool = _rule("replace_older_code")
-    default_region: str = _rule("default_region", pattern="^[A-Z]{2}$")
+    lease_seconds: float = _rule("lease_seconds", "how long a seed may take to give a message to the radio", gt=0, le=600)
+    skew_seconds: float = _rule("skew_seconds", "added to a lease's end before another seed may send", ge=0, le=600)
+    pickup_seconds: float = _rule("pickup_seconds", "a message that its seed has not fetched for so long moves at once", gt=0, le=600)
+    radio_seconds: float = _rule("radio_seconds", "silence after the radio; then the attempt is ambiguous", gt=0, le=3600)
+    max_attempts: int = _rule("max_attempts", "attempts that seeds really had; then the message fails", ge=1, le=100)
+    failover_budget: float = _rule(
+        "failover_budget", "failovers allowed per first attempt; past it only seeds known to be good are used", ge=0, le=10
+    )
+    failover_budget_burst: float = _rule("failover_budget_burst", "failovers allowed at once before the budget counts", ge=1)
+    republish_seconds: float = _rule(
+        "republish_seconds", "a message that nobody took for so long is queued again; doubles each time", gt=0
+    )
+    policy: Policy = _rule("policy", "how a seed is chosen")
+    choices: int = _rule("choices", "random candidates that `balanced` compares", ge=1, le=50)
+    cross_carrier: bool = _rule("cross_carrier", "may another carrier's seed of the same country serve?")
+    accept_when: AcceptWhen = _rule(
+        "accept_when", "where a seed must be online for a message to be accepted: its carrier, its country, or nowhere"
+    )
+    online_window_seconds: float = _rule("online_window_seconds", "a seed is online for so long after its last sign of life", gt=0)
+    pace_seconds: float = _rule("pace_seconds", "time a seed takes for one part, where it does not say", gt=0)
+    lease_fill: float = _rule("lease_fill", "share of a lease that may be planned full", gt=0, le=1)
+    parts_per_half_hour: int = _rule("parts_per_half_hour", "parts per SIM; Android's own limit is 30; 0 = none", ge=0)
+    parts_per_hour: int = _rule("parts_per_hour", "parts per SIM; 0 = none", ge=0)
+    parts_per_day: int = _rule("parts_per_day", "parts per SIM; 0 = none", ge=0)
+    retry_seed_seconds: float = _rule("retry_seed_seconds", "a seed that had a message is passed over for it for so long", ge=0)
+    breaker_failures: int = _rule("breaker_failures", "failures in a row that trip a seed's breaker", ge=1)
+    breaker_pause_seconds: float = _rule("breaker_pause_seconds", "first pause of a tripped seed; doubles", gt=0)
+    breaker_pause_max_seconds: float = _rule("breaker_pause_max_seconds", "longest pause of a tripped seed", gt=0)
+    stats_decay: float = _rule("stats_decay", "what an outcome of a seed is worth after the next one", gt=0, lt=1)
+    code_seconds: float = _rule("code_seconds", "life of a code, in an account's first template", ge=30, le=3600)
+    sms_seconds: float = _rule("sms_seconds", "how long a plain SMS may wait for a seed", ge=5)
+    code_length: int = _rule("code_length", "digits, in an account's first template", ge=4, le=10)
+    code_tries: int = _rule("code_tries", "wrong tries that end a code", ge=1, le=100)
+    replace_older_code: bool = _rule("replace_older_code", "a new code to the same phone ends the account's older one")
+    default_region: str = _rule("default_region", "country of numbers in national format", pattern="^[A-Z]{2}$")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 
 from router.api import gatewire, health, operator, relaysms, seeds
 from router.api.parts import make_parts, running
@@ -39,7 +40,13 @@ def create_app(settings: Settings, secrets: Secrets) -> Litestar:
         lifespan=[lifespan],
         exception_handlers={HTTPException: _respond, Exception: _respond},
         request_max_body_size=settings.max_body_bytes,
-        openapi_config=OpenAPIConfig(title="Seedrouter", version=version("seedrouter"), path="/schema"),
+        openapi_config=OpenAPIConfig(
+            title="Seedrouter",
+            version=version("seedrouter"),
+            path="/schema",
+            # JSON only: litestar's pages load their scripts from elsewhere
+            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        ),
         logging_config=None,
         debug=False,
     )

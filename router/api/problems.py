@@ -52,6 +52,8 @@ def describe(request: "Request[Any, Any, Any]", error: Exception) -> Problem:
             if isinstance(error, kind):
                 seconds = getattr(error, "retry_after_seconds", None)
                 return Problem(status, str(error), {} if seconds is None else {"Retry-After": str(max(1, int(seconds)))})
+    if isinstance(error, RecursionError):
+        return Problem(422, "the body is nested too deeply")
     if isinstance(error, ValidationException):
         return Problem(422, _field_errors(error))
     if isinstance(error, NotFoundException):

@@ -50,6 +50,9 @@ def serve(settings: Settings, secrets: Secrets) -> int:
         timeout_graceful_shutdown=int(settings.stop_grace_seconds),
     )
     server = _Server(config)
+    # uvicorn raises the signal again when it has stopped in order; that is no reason to end by it
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
 
     def stop() -> None:
         signal.raise_signal(signal.SIGTERM)

@@ -106,6 +106,7 @@ class AccountAdmin:
         _check_login(login, password)
         _check_amount("balance", balance)
         _check_amount("price", price or 0)
+        _check_limits(limits or Limits())
         if key is not None:
             await self._check_key(key)
         account = Account(
@@ -182,8 +183,9 @@ class AccountAdmin:
             _check_amount("price", price)
             fields["price"] = str(price)
         if limits is not None:
-            merged = replace(account.limits, **{k: v for k, v in _given(limits).items() if v is not None})
-            fields["limits"] = _encode_limits(merged)
+            _check_limits(limits)
+            given = {name: value for name, value in msgspec.structs.asdict(limits).items() if value is not None}
+            fields["limits"] = msgspec.json.encode(replace(account.limits, **given)).decode()
         if ambiguous_policy is not None:
             fields["ambiguous_policy"] = ambiguous_policy
         batch = self._store.batch()
@@ -255,14 +257,9 @@ class AccountAdmin:
         await batch.run()
 
 
-def _given(limits: Limits) -> dict[str, int | None]:
-    for name in ("daily", "hourly", "phone_hourly"):
-        _check_amount(name, getattr(limits, name) or 0)
-    return {"daily": limits.daily, "hourly": limits.hourly, "phone_hourly": limits.phone_hourly}
-
-
-def _encode_limits(limits: Limits) -> str:
-    return msgspec.json.encode(limits).decode()
+def _check_limits(limits: Limits) -> None:
+    for name, value in msgspec.structs.asdict(limits).items():
+        _check_amount(name, value or 0)
 
 
 def _check_name(name: str) -> None:

@@ -13,6 +13,8 @@ import redis
 from tests.stack import Stack, TestPhone, wait_for
 
 MOBILIS, DJEZZY = "60301", "60302"
+OOREDOO_NUMBER = "+213551999999"
+"""Accepted, since seeds of its country are online, and waiting, since none of its carrier ever is."""
 SETTINGS = {
     "SEEDROUTER_LEASE_SECONDS": "4",
     "SEEDROUTER_PICKUP_SECONDS": "20",
@@ -56,7 +58,7 @@ def stack(start: Start) -> Iterator[Stack]:
 
 
 def _is_served(stack: Stack) -> bool:
-    answer = stack.http.post("/api/v1/send-otp", json={"phone": new_number()}, headers=bearer(stack.account()["key"]))
+    answer = stack.http.post("/api/v1/send-otp", json={"phone": OOREDOO_NUMBER}, headers=bearer(stack.account()["key"]))
     return answer.status_code == 200
 
 
