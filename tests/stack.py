@@ -26,6 +26,9 @@ QUICK = {
     "SEEDROUTER_PARTS_PER_HALF_HOUR": "0",
     "SEEDROUTER_BREAKER_PAUSE_SECONDS": "2",
     "SEEDROUTER_RETRY_SEED_SECONDS": "2",
+    "SEEDROUTER_DISPATCHER_METRICS_PORT": "0",
+    "SEEDROUTER_TIMEKEEPER_METRICS_PORT": "0",
+    "SEEDROUTER_LOG_LEVEL": "debug",
 }
 """Settings that let a test see a lease end within seconds."""
 
@@ -70,9 +73,6 @@ class Stack:
             "SEEDROUTER_DATA": str(self.data),
             "SEEDROUTER_REDIS_URL": self.redis_url,
             "SEEDROUTER_PORT": str(self.port),
-            "SEEDROUTER_DISPATCHER_METRICS_PORT": "0",
-            "SEEDROUTER_TIMEKEEPER_METRICS_PORT": "0",
-            "SEEDROUTER_LOG_LEVEL": "debug",
         }
         with (self.data / f"{role}.log").open("ab") as log:
             self.processes[role] = subprocess.Popen(

@@ -36,8 +36,6 @@ class Up:
             "SEEDROUTER_LOG_LEVEL": "info",
             "SEEDROUTER_DATA": str(data),
             "SEEDROUTER_PORT": str(self.port),
-            "SEEDROUTER_DISPATCHER_METRICS_PORT": "0",
-            "SEEDROUTER_TIMEKEEPER_METRICS_PORT": "0",
             "SEEDROUTER_PACE_SECONDS": "0.05",
             "SEEDROUTER_MAX_ATTEMPTS": "20",
         }
