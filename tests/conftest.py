@@ -8,10 +8,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import redis
+import structlog
 from hypothesis import settings
 
 T = TypeVar("T")
@@ -91,3 +92,19 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], socket: Path) -> Non
                 time.sleep(0.02)
             else:
                 return
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_not_kept() -> Iterator[None]:
+    """A command that a test runs in this process configures the logs; the next test has another stderr."""
+    configure = structlog.configure
+
+    def configure_uncached(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    structlog.configure = configure_uncached
+    try:
+        yield
+    finally:
+        structlog.configure = configure
+        structlog.reset_defaults()

@@ -71,6 +71,8 @@ class BatchingPublisher:
         """See `entries.Publisher`."""
         if not entries:
             return
+        if self._stopping.is_set():
+            raise Unavailable("this process is stopping")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._parcels.put(_Parcel(entries, loop, done))

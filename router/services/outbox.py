@@ -60,7 +60,7 @@ class Outbox:
         self.waiters = Waiters(store, clock)
 
     async def authenticate(self, seed_id: str, token: str) -> Credentials:
-        """Raises `NotFound` for a seed that never pinged nor was enrolled, `Unauthorized` for a wrong token (invariant 6)."""
+        """Raises `Unauthorized` for a seed that nobody knows, and for a wrong token (invariant 6)."""
         batch = self._store.batch()
         Seeds.credentials(batch, seed_id)
         known = self._store.seeds.parse_credentials((await batch.run())[0])
@@ -68,8 +68,6 @@ class Outbox:
             return known
         if not known.token_hash or not hmac.compare_digest(known.token_hash, hash_key(token)):
             raise Unauthorized("unknown seed, or not its token")
-        if not known.known:
-            raise NotFound("unknown seed")
         return known
 
     async def fetch(self, seed_id: str, carrier: str, limit: int) -> list[Handed]:
@@ -116,12 +114,9 @@ class Outbox:
         now = self._clock.now()
         batch = self._store.batch()
         self._store.seeds.touch(batch, seed_id, carrier, now)
-        await batch.run()
         metrics.PINGS.labels("report").inc()
-        steps = [
-            Step(report.id, partial(_report, report=report, seed=seed_id, rules=self._rules)) for report in reports
-        ]
-        done = await self._transitions.apply(steps)
+        steps = [Step(report.id, partial(_report, report=report, seed=seed_id, rules=self._rules)) for report in reports]
+        done = (await asyncio.gather(self._transitions.apply(steps), batch.run()))[0]
         stale: list[Report] = []
         for report, result in zip(reports, done, strict=True):
             is_stale = isinstance(result.error, (Stale, NotFound))

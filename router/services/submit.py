@@ -216,7 +216,11 @@ class Submit:
         try:
             await self._publisher.publish([Entry.of(message, message.created_at)])
         except Unavailable:
-            await self._transitions.apply([Step(message.id, partial(lifecycle.cancel, reason="the queue could not be reached"))])
+            cancelled = Step(message.id, partial(lifecycle.cancel, reason="the queue could not be reached"))
+            (done,) = await self._transitions.apply([cancelled])
+            if isinstance(done.error, lifecycle.Stale):
+                # It was queued after all, and has gone too far to be withdrawn
+                return
             batch = self._store.batch()
             charge = self._store.accounts.charge_entry(ask, older_id)
             self._store.accounts.undo(batch, message.account, message.id, charge, ask.now)

@@ -47,6 +47,13 @@ class Done(msgspec.Struct, frozen=True):
     error: RouterError | None = None
 
 
+class _Landed(msgspec.Struct, frozen=True):
+    """A decision that is true, and the record as it stands since."""
+
+    decision: Decision
+    stored: Stored
+
+
 class Transitions:
     """One per process."""
 
@@ -61,7 +68,7 @@ class Transitions:
         done: list[Done | None] = [None] * len(steps)
         waiting = list(range(len(steps)))
         known: dict[str, Stored] = {step.message_id: step.stored for step in steps if step.stored is not None}
-        decisions: list[Decision] = []
+        all_landed: list[_Landed] = []
         lost = dict.fromkeys(waiting, 0)
         while waiting:
             turn = _first_of_each(steps, waiting)
@@ -69,14 +76,14 @@ class Transitions:
             landed = await self._commit(steps, turn, known, done, lost)
             for place in turn:
                 if place in landed:
-                    decisions.append(landed[place])
+                    all_landed.append(landed[place])
                 elif done[place] is None:
                     lost[place] += 1
                     known.pop(steps[place].message_id, None)
                     if lost[place] >= _ROUNDS:
                         done[place] = Done(None, None, error=Unavailable("too many changes at once"))
             waiting = [place for place in waiting if done[place] is None]
-        await self._follow(decisions)
+        await self._follow(all_landed)
         return [item for item in done if item is not None]
 
     async def _read_missing(self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored]) -> None:
@@ -88,11 +95,11 @@ class Transitions:
 
     async def _commit(
         self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored], done: list[Done | None], lost: dict[int, int]
-    ) -> dict[int, Decision]:
+    ) -> dict[int, _Landed]:
         now = self._clock.now()
         batch = self._store.batch()
         asked: dict[int, tuple[int, Stored, Decision]] = {}
-        landed: dict[int, Decision] = {}
+        landed: dict[int, _Landed] = {}
         for place in turn:
             step = steps[place]
             stored = known.get(step.message_id)
@@ -110,7 +117,7 @@ class Transitions:
             if decision.message is stored.message:
                 self._store.timers.set(batch, step.message_id, next_due(stored.message, self._rules))
                 done[place] = Done(stored.message, stored.message, stored)
-                landed[place] = decision
+                landed[place] = _Landed(decision, stored)
                 continue
             asked[place] = (self._store.messages.commit(batch, stored, decision.message), stored, decision)
             self._store.timers.set(batch, step.message_id, next_due(decision.message, self._rules))
@@ -120,42 +127,37 @@ class Transitions:
                 after = Stored(stored.version + 1, decision.message)
                 known[steps[place].message_id] = after
                 done[place] = Done(stored.message, decision.message, after)
-                landed[place] = decision
+                landed[place] = _Landed(decision, after)
                 observe.transition(stored.message, decision.message, now)
         return landed
 
-    async def _follow(self, decisions: Sequence[Decision]) -> None:
+    async def _follow(self, all_landed: Sequence[_Landed]) -> None:
         now = self._clock.now()
         batch = self._store.batch()
-        refunds: list[tuple[int, Message]] = []
-        settled: list[Message] = []
-        for decision in decisions:
-            message = decision.message
-            for release in decision.released:
+        settled: dict[str, tuple[int, Stored]] = {}
+        for landed in all_landed:
+            message = landed.stored.message
+            for release in landed.decision.released:
                 self._store.seeds.finish(batch, Slip(message.id, release.attempt, message.parts), release, now)
                 self._store.seeds.mark_changed(batch, release.seed, now)
             if message.is_final:
                 self._store.parking.leave(batch, message)
             if can_settle(message):
-                settled.append(message)
-                refunds.append((self._store.accounts.settle(batch, message, refund=is_refund(message)), message))
+                settled[message.id] = (self._store.accounts.settle(batch, message, refund=is_refund(message)), landed.stored)
         answers = await batch.run()
-        for place, message in refunds:
-            observe.refund(message, answers[place])
-        if settled:
-            await self._mark_settled([message.id for message in settled])
-        requeued = [decision.message for decision in decisions if decision.requeue]
+        for place, stored in settled.values():
+            observe.refund(stored.message, answers[place])
+        await self._mark_settled([stored for _, stored in settled.values()])
+        requeued = [landed.stored.message for landed in all_landed if landed.decision.requeue]
         if requeued:
             await self._publisher.publish([Entry.of(message, now) for message in requeued])
 
-    async def _mark_settled(self, ids: Sequence[str]) -> None:
-        """The wallet has been told; if this is not kept, it is told again, and knows. What changed meanwhile waits for its timer."""
-        stored = await self._store.messages.load(self._store.batch(), ids)
+    async def _mark_settled(self, told: Sequence[Stored]) -> None:
+        """The wallet has been told. Where the record changed meanwhile its mark is lost, and nothing else: the wallet knows."""
         batch = self._store.batch()
-        for item in stored:
-            if item is not None and can_settle(item.message):
-                self._store.messages.commit(batch, item, replace(item.message, settled=True))
-                self._store.timers.set(batch, item.message.id, None)
+        for stored in told:
+            self._store.messages.commit(batch, stored, replace(stored.message, settled=True))
+            self._store.timers.set(batch, stored.message.id, None)
         await batch.run()
 
 

@@ -335,7 +335,9 @@ def test_404_for_unknown_and_other_accounts_messages(sdk: GateWireClient, stack:
         sdk.status("wg_00000000000000000000000000")
 
 
-@pytest.mark.parametrize("number", ["", "+", "12", "+213", "+21366112345", "+2136611234567", "+213211234567", "hello", "+٢١٣٦٦١١٢٣٤٥٦", "9" * 10_000])
+@pytest.mark.parametrize(
+    "number", ["", "+", "12", "+213", "+21366112345", "+2136611234567", "+213211234567", "hello", "+٢١٣٦٦١١٢٣٤٥٦", "9" * 10_000]
+)
 def test_422_for_what_is_no_mobile_number(sdk: GateWireClient, number: str) -> None:
     """The text names the field, and does not repeat the number."""
     with pytest.raises(GateWireException) as caught:
@@ -348,7 +350,7 @@ def test_422_for_what_is_no_mobile_number(sdk: GateWireClient, number: str) -> N
 
 @pytest.mark.parametrize("number", ["+213 661 12 34 56", "00213661123456", "0661123456", "0661-12.34 (56)"])
 def test_other_ways_to_write_a_number(sdk: GateWireClient, number: str) -> None:
-    """"In any format", the SDK says."""
+    """In any format, says the SDK's docstring."""
     assert send(sdk, number)
 
 
@@ -359,7 +361,12 @@ def test_422_for_an_unknown_template(sdk: GateWireClient) -> None:
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [pytest.param({}, "phone", marks=UNNAMED), ({"phone": None}, "phone"), ({"phone": 213661123456}, "phone"), ({"phone": "+213661123456", "template_key": 5}, "template_key")],
+    [
+        pytest.param({}, "phone", marks=UNNAMED),
+        ({"phone": None}, "phone"),
+        ({"phone": 213661123456}, "phone"),
+        ({"phone": "+213661123456", "template_key": 5}, "template_key"),
+    ],
 )
 def test_422_names_the_field(stack: Stack, account: dict[str, Any], body: dict[str, Any], field: str) -> None:
     answer = stack.http.post("/api/v1/send-otp", json=body, headers=bearer(account["key"]))
@@ -435,9 +442,7 @@ def test_the_order_when_several_apply(stack: Stack, new_account: NewAccount) -> 
     assert send(client)
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"), [({}, 401), ({"Authorization": "Bearer nobodys-key"}, 401)], ids=["none", "unknown"]
-)
+@pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"Authorization": "Bearer nobodys-key"}, 401)], ids=["none", "unknown"])
 def test_the_key_comes_before_the_body(stack: Stack, headers: dict[str, str], status: int) -> None:
     """Who is not known learns nothing about what is wrong with the body."""
     answer = stack.http.post("/api/v1/send-otp", content=b"{", headers=headers)

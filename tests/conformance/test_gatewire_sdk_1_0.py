@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import require
 from tests.conformance.conftest import code_in, new_number, send_out
+from tests.conftest import require
 from tests.stack import Stack, TestPhone
 
 UNSERVED = "+33612345678"
@@ -94,7 +94,9 @@ def test_with_neither_it_is_a_code_by_the_default_template(client: Any, phone: T
     assert re.fullmatch(r"Your code is \d{6}\. It is valid for 5 minutes\.", message["text"])
 
 
-@pytest.mark.parametrize(("arguments", "lane"), [({"message": "x"}, "notification"), ({"message": "x", "priority": True}, "otp"), ({}, "otp")])
+@pytest.mark.parametrize(
+    ("arguments", "lane"), [({"message": "x"}, "notification"), ({"message": "x", "priority": True}, "otp"), ({}, "otp")]
+)
 def test_priority(client: Any, stack: Stack, arguments: dict[str, Any], lane: str) -> None:
     """`high` puts a plain SMS among the codes, which are always there."""
     reference = client.dispatch(new_number(), **arguments)["reference_id"]

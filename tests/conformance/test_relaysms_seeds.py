@@ -12,8 +12,8 @@ import httpx
 import msgspec
 import pytest
 
-from tests.conftest import require
 from tests.conformance.conftest import MOBILIS, Start, bearer, new_number, send_out
+from tests.conftest import require
 from tests.stack import Stack, TestPhone, wait_for
 
 ENROLMENT_TOKEN = "let-me-in-please"

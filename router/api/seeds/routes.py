@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, get, post
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
 
-from router.api.parts import Parts, bearer_of, parts_of
+from router.api.parts import bearer_of, parts_of
 from router.api.problems import describe
 from router.domain.errors import Invalid
 from router.services.outbox import Handed, Report
@@ -36,6 +38,12 @@ def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Resp
     return Response({"error": problem.text}, status_code=problem.status, headers=problem.headers)
 
 
+async def _is_the_seed(connection: "ASGIConnection[Any, Any, Any, Any]", _: BaseRouteHandler) -> None:
+    """Before the body is looked at, since 401 comes before 422."""
+    seed = connection.path_params["imsi"]
+    connection.state["known"] = await parts_of(connection).outbox.authenticate(seed, bearer_of(connection))
+
+
 @get("/{imsi:str}/messages")
 async def messages(
     request: "Request[Any, Any, Any]",
@@ -44,8 +52,7 @@ async def messages(
     max: Annotated[int, Parameter(ge=1, description="messages at the most")] = 50,
 ) -> list[Handed]:
     """Hands over what the seed is to send; each message's lease starts now, and ends at its `valid_until`."""
-    parts = parts_of(request)
-    known = await parts.outbox.authenticate(imsi, bearer_of(request))
+    parts, known = parts_of(request), request.state["known"]
     limit = min(max, parts.settings.max_messages_per_pull)
     deadline = asyncio.get_running_loop().time() + min(wait, parts.settings.max_wait_seconds)
     async with parts.outbox.waiters.waiting(imsi, known.carrier) as event:
@@ -82,12 +89,11 @@ async def _any_of(event: asyncio.Event, client: "asyncio.Task[None]", seconds: f
 @post("/{imsi:str}/reports", status_code=200)
 async def reports(request: "Request[Any, Any, Any]", imsi: str, data: list[Report]) -> ReportsTaken:
     """Takes what the seed says of its attempts, in order. A `radio` report asks for leave to send: stale means no."""
-    parts: Parts = parts_of(request)
-    known = await parts.outbox.authenticate(imsi, bearer_of(request))
+    parts, known = parts_of(request), request.state["known"]
     if len(data) > parts.settings.max_reports_per_call:
         raise Invalid("reports", f"at most {parts.settings.max_reports_per_call} in one call")
     accepted, stale = await parts.outbox.report(imsi, known.carrier, data)
     return ReportsTaken(accepted, len(stale), [StaleReport(report.id, report.attempt) for report in stale])
 
 
-router = Router("/seeds", route_handlers=[messages, reports], tags=["Seeds"])
+router = Router("/seeds", route_handlers=[messages, reports], guards=[_is_the_seed], tags=["Seeds"])

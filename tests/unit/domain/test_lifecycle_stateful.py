@@ -226,6 +226,7 @@ class Lifecycle(RuleBasedStateMachine):
             return
         attempt = self.message.attempts[-1]
 
+        assert self.message.state == "dispatched"
         assert attempt.number == slip.number
         assert self.now <= slip.valid_until <= self.message.expires_at
         if not is_answer_lost:
