@@ -18,9 +18,10 @@ from router.queue.entries import Entry
 from router.secrets import Secrets
 from router.services.dispatch import Dispatch
 from router.services.fleet import FleetCopy
+from router.services.wiring import Wiring
 from router.settings import Settings
-from workers.role import Role, starting
 from workers.role import run as run_role
+from workers.role import starting
 
 _log = structlog.get_logger()
 _LOOK_EVERY_SECONDS = 0.1
@@ -32,11 +33,13 @@ _FRUITLESS_SECONDS = 0.5
 class Dispatcher:
     """The loop's work; `Dispatch` and its directory are used by one task at a time."""
 
-    def __init__(self, role: Role) -> None:
-        self._role = role
-        self._directory = Directory(role.rules)
-        self._fleet = FleetCopy(role.store, self._directory, role.clock, role.rules)
-        self._dispatch = Dispatch(role.store, role.transitions, self._directory, FailoverBudget(role.rules), role.clock, role.rules)
+    def __init__(self, wiring: Wiring) -> None:
+        store, clock, rules = wiring.store, wiring.clock, wiring.rules
+        self._clock = clock
+        self._prefetch = wiring.settings.prefetch
+        self._directory = Directory(rules)
+        self._fleet = FleetCopy(store, self._directory, clock, rules)
+        self._dispatch = Dispatch(store, wiring.transitions, self._directory, FailoverBudget(rules), clock, rules)
         self._turn = asyncio.Lock()
         self._left_alone_until: dict[str, float] = {}
 
@@ -57,19 +60,19 @@ class Dispatcher:
         metrics.LAST_RUN.labels("dispatcher").set(time.time())
 
     async def _look(self, *, force: bool = False) -> None:
-        now = self._role.clock.now()
+        now = self._clock.now()
         if force or now - self._fleet.looked_at >= _LOOK_EVERY_SECONDS:
             await self._fleet.refresh()
 
     async def _empty(self, lot: str, waiting: int) -> None:
-        now = self._role.clock.now()
+        now = self._clock.now()
         if now < self._left_alone_until.get(lot, 0.0):
             return
         carrier, country = (lot, country_of_carrier(lot) or "") if lot.isdigit() else ("", lot)
         ready = self._directory.ready(carrier, country, now)
         if not ready:
             return
-        looked, parked = await self._dispatch.run_parked(lot, min(waiting, self._role.settings.prefetch))
+        looked, parked = await self._dispatch.run_parked(lot, min(waiting, self._prefetch))
         if looked == parked:
             self._left_alone_until[lot] = now + _FRUITLESS_SECONDS
 
@@ -79,15 +82,17 @@ class Dispatcher:
 
 async def _main(settings: Settings, secrets: Secrets) -> None:
     async with starting(settings, secrets, "dispatcher", settings.dispatcher_metrics_port) as role:
-        dispatcher = Dispatcher(role)
-        consumer = BatchConsumer(
-            role.broker, dispatcher.handle, prefetch=settings.prefetch, on_dead=lambda reason: metrics.DEAD_LETTERS.labels(reason).inc()
-        )
+        dispatcher = Dispatcher(role.wiring)
+        consumer = BatchConsumer(role.wiring.broker, dispatcher.handle, prefetch=settings.prefetch, on_dead=_count_dead)
         consumer.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(role.every(_LOOK_EVERY_SECONDS, dispatcher.look_round))
             tasks.create_task(role.every(_OBSERVE_EVERY_SECONDS, dispatcher.observe))
         await consumer.stop()
+
+
+def _count_dead(reason: DeadReason) -> None:
+    metrics.DEAD_LETTERS.labels(reason).inc()
 
 
 def run(settings: Settings, secrets: Secrets) -> int:

@@ -11,17 +11,11 @@ import structlog
 import uvloop
 from prometheus_client import start_http_server
 
-from router.clock import Clock
 from router.domain.errors import Unavailable
-from router.domain.rules import Rules
 from router.lifeline import follow_parent
-from router.queue.broker import Broker
-from router.queue.publisher import BatchingPublisher
-from router.secrets import Sealer, Secrets
-from router.services.transitions import Transitions
+from router.secrets import Secrets
+from router.services.wiring import Wiring, running, wire
 from router.settings import Settings
-from router.store.redis import connect
-from router.store.store import Store
 
 _log = structlog.get_logger()
 _RETRY_SECONDS = 0.5
@@ -30,13 +24,7 @@ _RETRY_SECONDS = 0.5
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker works with."""
 
-    settings: Settings
-    rules: Rules
-    clock: Clock
-    store: Store
-    broker: Broker
-    publisher: BatchingPublisher
-    transitions: Transitions
+    wiring: Wiring
     stopping: asyncio.Event
 
     async def every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
@@ -55,19 +43,6 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 @contextlib.asynccontextmanager
 async def starting(settings: Settings, secrets: Secrets, name: str, metrics_port: int) -> AsyncIterator[Role]:
     """Wires a worker, measures its clock, serves its metrics; SIGTERM and SIGINT set `stopping`."""
-    rules = settings.rules()
-    clock = Clock()
-    store = Store(
-        connect(settings.redis_url),
-        rules,
-        Sealer(bytes.fromhex(secrets.seal_key)),
-        timer_shards=settings.timer_shards,
-        retention_seconds=settings.retention_seconds,
-        idempotency_seconds=settings.idempotency_seconds,
-        open_seeds=settings.open_seeds,
-    )
-    broker = Broker(settings.broker_url or settings.redis_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
-    publisher = BatchingPublisher(broker)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,20 +53,11 @@ async def starting(settings: Settings, secrets: Secrets, name: str, metrics_port
 
     follow_parent(stop)
     port = _serve_metrics(settings.host, metrics_port)
-    await clock.measure(store.time)
-    publisher.start()
-    measuring = asyncio.create_task(clock.keep_measuring(store.time))
-    _log.info(f"{name}.starts", metrics_port=port)
-    try:
-        yield Role(
-            settings=settings, rules=rules, clock=clock, store=store, broker=broker, publisher=publisher,
-            transitions=Transitions(store, publisher, clock, rules), stopping=stopping,
-        )  # fmt: skip
-    finally:
-        measuring.cancel()
-        await publisher.stop()
-        await store.close()
-        _log.info(f"{name}.stopped")
+    wiring = wire(settings, secrets)
+    async with running(wiring):
+        _log.info(f"{name}.starts", metrics_port=port)
+        yield Role(wiring=wiring, stopping=stopping)
+    _log.info(f"{name}.stopped")
 
 
 def _serve_metrics(host: str, port: int) -> int:

@@ -19,18 +19,20 @@ class Timekeeper:
     """The loops' work."""
 
     def __init__(self, role: Role) -> None:
-        self._role = role
-        self._timekeeping = Timekeeping(role.store, role.transitions, role.clock, role.rules, lambda: role.publisher.lanes)
+        wiring = role.wiring
+        self._stopping = role.stopping
+        self._publisher = wiring.publisher
+        self._timekeeping = Timekeeping(wiring.store, wiring.transitions, wiring.clock, wiring.rules, lambda: wiring.publisher.lanes)
 
     async def run_due(self) -> None:
         """Handles all that is due now."""
-        while await self._timekeeping.run_due() and not self._role.stopping.is_set():
+        while await self._timekeeping.run_due() and not self._stopping.is_set():
             pass
         metrics.LAST_RUN.labels("timekeeper").set(time.time())
 
     async def observe(self) -> None:
         await self._timekeeping.observe()
-        metrics.DEAD_LETTER_DEPTH.set(self._role.publisher.dead_letters)
+        metrics.DEAD_LETTER_DEPTH.set(self._publisher.dead_letters)
 
     async def tidy(self) -> None:
         await self._timekeeping.confirm_admissions()

@@ -54,6 +54,7 @@ def create_app(settings: Settings, secrets: Secrets) -> Litestar:
 
 def _respond(request: "Request[Any, Any, Any]", error: Exception) -> "Response[Any]":
     """An error in the shape of the dialect whose path was called."""
-    path = request.url.path
+    # Not request.url: it cannot be read with an odd Host header
+    path = str(request.scope["path"])
     shape = next((shape for pattern, shape in _SHAPES if pattern.match(path)), operator.error_response)
     return shape(request, error)

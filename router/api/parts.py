@@ -12,9 +12,9 @@ from litestar.connection import ASGIConnection
 
 from router.clock import Clock
 from router.domain.errors import Unauthorized
-from router.queue.broker import Broker
 from router.queue.publisher import BatchingPublisher
-from router.secrets import Sealer, Secrets
+from router.secrets import Secrets
+from router.services import wiring
 from router.services.accounts import AccountAdmin, AccountDirectory
 from router.services.codes import Codes
 from router.services.inquiry import Inquiry
@@ -22,9 +22,8 @@ from router.services.outbox import Outbox
 from router.services.presence import Presence
 from router.services.seeds import SeedRegistry
 from router.services.submit import Submit
-from router.services.transitions import Transitions
+from router.services.wiring import Wiring, wire
 from router.settings import Settings
-from router.store.redis import connect
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -33,12 +32,12 @@ _log = structlog.get_logger()
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The use cases of one api process."""
 
+    wiring: Wiring
     settings: Settings
     secrets: Secrets
     clock: Clock
     store: Store
     publisher: BatchingPublisher
-    transitions: Transitions
     accounts: AccountDirectory
     admin: AccountAdmin
     presence: Presence
@@ -70,34 +69,22 @@ def bearer_of(connection: "ASGIConnection[Any, Any, Any, Any]") -> str:
 
 def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     """Wires everything that the routes need; `running` starts it."""
-    rules = settings.rules()
-    clock = Clock()
-    store = Store(
-        connect(settings.redis_url),
-        rules,
-        Sealer(bytes.fromhex(secrets.seal_key)),
-        timer_shards=settings.timer_shards,
-        retention_seconds=settings.retention_seconds,
-        idempotency_seconds=settings.idempotency_seconds,
-        open_seeds=settings.open_seeds,
-    )
-    broker = Broker(settings.broker_url or settings.redis_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
-    publisher = BatchingPublisher(broker)
-    transitions = Transitions(store, publisher, clock, rules)
+    base = wire(settings, secrets)
+    store, clock, rules, transitions = base.store, base.clock, base.rules, base.transitions
     accounts = AccountDirectory(store)
     presence = Presence(store, clock, rules)
     pepper = bytes.fromhex(secrets.code_pepper)
     return Parts(
+        wiring=base,
         settings=settings,
         secrets=secrets,
         clock=clock,
         store=store,
-        publisher=publisher,
-        transitions=transitions,
+        publisher=base.publisher,
         accounts=accounts,
         admin=AccountAdmin(store, clock, settings),
         presence=presence,
-        submit=Submit(store, publisher, transitions, accounts, presence, clock, rules, settings, pepper),
+        submit=Submit(store, base.publisher, transitions, accounts, presence, clock, rules, settings, pepper),
         codes=Codes(store, transitions, pepper),
         outbox=Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds),
         seeds=SeedRegistry(store, clock, rules, settings),
@@ -108,24 +95,18 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
 
 @contextlib.asynccontextmanager
 async def running(parts: Parts) -> AsyncIterator[None]:
-    """The background work of an api process, from the first measured clock to the last published entry."""
-    await parts.clock.measure(parts.store.time)
-    parts.publisher.start()
-    await parts.presence.look()
-    tasks = [
-        asyncio.create_task(work, name=name)
-        for name, work in (
-            ("clock", parts.clock.keep_measuring(parts.store.time)),
-            ("presence", parts.presence.watch()),
-            ("hints", parts.outbox.waiters.listen()),
-            ("long-polls", parts.outbox.waiters.look()),
-        )
-    ]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await parts.publisher.stop()
-        await parts.store.close()
+    """The background work of an api process."""
+    async with wiring.running(parts.wiring):
+        await parts.presence.look()
+        work = {
+            "presence": parts.presence.watch(),
+            "hints": parts.outbox.waiters.listen(),
+            "long-polls": parts.outbox.waiters.look(),
+        }
+        tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,6 +17,7 @@ from router.domain.errors import NotFound, Unauthorized, Unavailable
 from router.domain.lifecycle import Decision, Release, ReportState, Stale
 from router.domain.message import Message
 from router.domain.rules import Rules
+from router.services.seeds import is_name
 from router.services.transitions import Done, Step, Transitions
 from router.store.accounts import hash_key
 from router.store.redis import Batch
@@ -26,6 +27,7 @@ from router.store.store import OUTBOX_CHANNEL, Store
 _log = structlog.get_logger()
 _LOOK_EVERY_SECONDS = 1.0
 _EARLY_SECONDS = 5.0
+_NOT_THE_SEED = "unknown seed, or not its token"
 
 
 class Handed(msgspec.Struct, frozen=True):
@@ -61,13 +63,15 @@ class Outbox:
 
     async def authenticate(self, seed_id: str, token: str) -> Credentials:
         """Raises `Unauthorized` for a seed that nobody knows, and for a wrong token (invariant 6)."""
+        if not is_name(seed_id):
+            raise Unauthorized(_NOT_THE_SEED)
         batch = self._store.batch()
         Seeds.credentials(batch, seed_id)
         known = self._store.seeds.parse_credentials((await batch.run())[0])
         if self._open_seeds and known.known and not known.token_hash:
             return known
         if not known.token_hash or not hmac.compare_digest(known.token_hash, hash_key(token)):
-            raise Unauthorized("unknown seed, or not its token")
+            raise Unauthorized(_NOT_THE_SEED)
         return known
 
     async def fetch(self, seed_id: str, carrier: str, limit: int) -> list[Handed]:

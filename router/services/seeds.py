@@ -178,8 +178,13 @@ class SeedRegistry:
 
 def check_name(field: str, value: str) -> None:
     """IMSI, MSISDN and seed type: 1 to 64 of `[A-Za-z0-9_+.-]`. Raises `Invalid`."""
-    if not _NAME_SHAPE.fullmatch(value):
+    if not is_name(value):
         raise Invalid(field, "1 to 64 of A-Z a-z 0-9 _ + . -")
+
+
+def is_name(value: str) -> bool:
+    """Could it be the name of a seed?"""
+    return _NAME_SHAPE.fullmatch(value) is not None
 
 
 def _check_carrier(carrier: str) -> str:

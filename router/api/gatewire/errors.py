@@ -10,7 +10,6 @@ from router.domain.errors import (
     Conflict,
     Forbidden,
     InsufficientBalance,
-    Invalid,
     LimitReached,
     NoSeedAvailable,
     NotFound,
@@ -43,8 +42,6 @@ _LIMIT_TEXTS = {
 
 def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Response[Error]":
     """Always an object with a string `error`, whatever went wrong."""
-    if isinstance(error, (RecursionError, UnicodeDecodeError)):  # the JSON decoder's, for a body nested too deep, or not UTF-8
-        error = Invalid("body", "not valid JSON")
     if request.method == "POST":
         submit.refused("gatewire", error)
     if isinstance(error, CodeRefused):

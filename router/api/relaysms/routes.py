@@ -4,13 +4,14 @@ from typing import Any
 
 import msgspec
 import orjson
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, Router, get, post, route
 
 from router.api.parts import bearer_of, parts_of
 from router.api.relaysms.errors import TEXT
 from router.domain.carriers import carrier_name
-from router.domain.errors import NotFound
+from router.domain.errors import Invalid, NotFound
 from router.domain.seed import Seed
+from router.services.seeds import check_name
 
 _MISSING = (("IMSI", "missing IMSI"), ("MSISDN", "missing MSISDN"), ("seed_type", "missing seeder state"))
 _PUBLIC = {"Access-Control-Allow-Origin": "*"}
@@ -79,11 +80,19 @@ async def msisdn(request: "Request[Any, Any, Any]", imsi: str) -> "Response[str]
     """The number of an online seed as text; empty when it is unknown or offline, which clients rely on."""
     parts = parts_of(request)
     try:
+        check_name("IMSI", imsi)
         seed = await parts.seeds.get(imsi)
-    except NotFound:
+    except (Invalid, NotFound):
         return Response("", media_type=TEXT, headers=_PUBLIC)
     online = seed.is_online(parts.clock.now(), parts.settings.rules())
     return Response(seed.msisdn if online else "", media_type=TEXT, headers=_PUBLIC)
 
 
-router = Router("/", route_handlers=[ping, list_seeds, list_seeders, msisdn], tags=["RelaySMS"])
+@route(["/seeds", "/seeders", "/seeds/{imsi:str}"], http_method="OPTIONS", status_code=204, include_in_schema=False)
+async def preflight(imsi: str = "") -> "Response[None]":
+    """A browser asks first, since the guide's GETs carry a Content-Type."""
+    allowed = {"Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "86400"}
+    return Response(None, headers=_PUBLIC | allowed)
+
+
+router = Router("/", route_handlers=[ping, list_seeds, list_seeders, msisdn, preflight], tags=["RelaySMS"])

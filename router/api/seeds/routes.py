@@ -32,8 +32,6 @@ class ReportsTaken(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Response[dict[str, str]]":
     """`{"error": text}`."""
-    if isinstance(error, (RecursionError, UnicodeDecodeError)):  # the JSON decoder's, for a body nested too deep, or not UTF-8
-        error = Invalid("body", "not valid JSON")
     problem = describe(request, error)
     return Response({"error": problem.text}, status_code=problem.status, headers=problem.headers)
 

@@ -304,9 +304,7 @@ SEEDS = st.fixed_dictionaries(
 class AgainstBruteForce(RuleBasedStateMachine):
     """A small fleet, and a dictionary that hears the same: whom one finds there by looking at all, the directory finds."""
 
-    @initialize(
-        policy=st.sampled_from(["balanced", "freshest", "round-robin"]), cross_carrier=st.booleans(), luck=st.integers(0, 9)
-    )
+    @initialize(policy=st.sampled_from(["balanced", "freshest", "round-robin"]), cross_carrier=st.booleans(), luck=st.integers(0, 9))
     def start(self, policy: Policy, cross_carrier: bool, luck: int) -> None:
         self.rules = Rules(pace_seconds=1.0, policy=policy, cross_carrier=cross_carrier, choices=len(IDS))
         self.directory = Directory(self.rules, random.Random(luck))

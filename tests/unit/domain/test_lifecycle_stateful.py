@@ -159,6 +159,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.now < lease_until <= self.message.expires_at
         if not is_lost:
             self.slips.append(Slip(attempt.seed, attempt.number, lease_until))
+            self.at_most_one_may_send()
 
     @rule(seconds=QUARTERS, lane_head_at=st.none() | QUARTERS.map(START.__add__), is_late=st.booleans())
     def time_passes(self, seconds: float, lane_head_at: float | None, is_late: bool) -> None:
@@ -210,6 +211,9 @@ class Lifecycle(RuleBasedStateMachine):
     def may_send(self, slip: Slip) -> bool:
         raise NotImplementedError
 
+    def at_most_one_may_send(self) -> None:
+        raise NotImplementedError
+
     def candidates(self) -> list[Slip]:
         return [slip for slip in self.slips if not (slip.dead or slip.given_up or slip.aired) and self.may_send(slip)]
 
@@ -231,6 +235,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.now <= slip.valid_until <= self.message.expires_at
         if not is_answer_lost:
             slip.permitted = True
+            self.at_most_one_may_send()
 
     @precondition(lambda self: self.candidates())
     @rule(data=st.data(), is_lost=st.booleans())
