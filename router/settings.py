@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     # Seeds
     open_seeds: bool = Field(default=False, description="pinged seeds may send without enrolment: for closed networks only")
 
+    max_guests: int = Field(default=10_000, ge=0, description="seeds that ping and are not enrolled; beyond it new ones hear 503")
+    guest_seconds: int = Field(default=3600, ge=60, description="a seed that is not enrolled is forgotten so long after its last ping")
+
     # Workers
     prefetch: int = Field(default=100, ge=1, le=10000, description="messages a dispatcher takes from the queue at once")
     visibility_timeout_seconds: float = Field(

@@ -22,6 +22,7 @@ class Timekeeper:
         wiring = role.wiring
         self._stopping = role.stopping
         self._publisher = wiring.publisher
+        self._guest_seconds = wiring.settings.guest_seconds
         self._timekeeping = Timekeeping(wiring.store, wiring.transitions, wiring.clock, wiring.rules, lambda: wiring.publisher.lanes)
 
     async def run_due(self) -> None:
@@ -36,7 +37,7 @@ class Timekeeper:
 
     async def tidy(self) -> None:
         await self._timekeeping.confirm_admissions()
-        await self._timekeeping.tidy()
+        await self._timekeeping.tidy(self._guest_seconds)
 
 
 async def _main(settings: Settings, secrets: Secrets) -> None:

@@ -60,6 +60,7 @@ def serve(settings: Settings, secrets: Secrets) -> int:
     follow_parent(stop)
     app.on_startup.append(lambda: _introduce(app, server, settings))
     server.run()
+    _log.info("api.stopped")
     return 0 if server.started else 1
 
 

@@ -120,8 +120,21 @@ def check_port(settings: "Settings") -> Iterator[Check]:
         return
     free = can_listen(settings.host, settings.port)
     where = f"{settings.host} port {settings.port}"
+    if not free and _answers(settings.host, settings.port):
+        yield Check("port", "ok", f"{where}: a router of ours listens there")
+        return
     advice = "" if free else "another program has it: choose another with --port or SEEDROUTER_PORT"
     yield Check("port", "ok" if free else "fail", f"{where} is {'free' if free else 'in use'}", advice)
+
+
+def _answers(host: str, port: int) -> bool:
+    """Does an api of ours listen there?"""
+    import httpx
+
+    try:
+        return bool(httpx.get(f"http://{host}:{port}/health/live", timeout=2.0).json()["status"] == "pass")
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return False
 
 
 def check_open_files(settings: "Settings") -> Iterator[Check]:

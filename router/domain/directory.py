@@ -11,7 +11,8 @@ import heapq
 import random
 from collections.abc import Iterator
 
-from router.domain.rules import Policy, Rules
+from router.domain.pools import Pool, make_pool
+from router.domain.rules import Rules
 from router.domain.seed import Seed
 from router.domain.selection import Choice, Need, Reason, choose_seed, why_not
 
@@ -21,56 +22,6 @@ LOOKS = 64
 _LEAVES_POOL: frozenset[Reason] = frozenset({"not enrolled", "disabled", "draining", "offline", "tripped", "quota used", "no room"})
 
 
-class _Pool:
-    """Seeds by id in an order that serves the policy, with removal and insertion in constant time."""
-
-    def __init__(self, policy: Policy, rng: random.Random) -> None:
-        self._policy = policy
-        self._rng = rng
-        self._ids: list[str] = []
-        self._places: dict[str, int] = {}
-        self._order: dict[str, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._ids) if self._policy == "balanced" else len(self._order)
-
-    def __contains__(self, seed_id: str) -> bool:
-        return seed_id in (self._places if self._policy == "balanced" else self._order)
-
-    def add(self, seed_id: str) -> None:
-        if self._policy != "balanced":
-            if self._policy == "freshest":
-                self._order.pop(seed_id, None)
-            self._order.setdefault(seed_id)
-        elif seed_id not in self._places:
-            self._places[seed_id] = len(self._ids)
-            self._ids.append(seed_id)
-
-    def remove(self, seed_id: str) -> None:
-        if self._policy != "balanced":
-            self._order.pop(seed_id, None)
-        elif (place := self._places.pop(seed_id, None)) is not None:
-            last = self._ids.pop()
-            if last != seed_id:
-                self._ids[place] = last
-                self._places[last] = place
-
-    def draw(self) -> Iterator[str]:
-        """Ids in the policy's order: random, latest ping first, or longest unused first."""
-        if self._policy == "freshest":
-            yield from reversed(self._order)
-            return
-        if self._policy == "round-robin":
-            yield from self._order
-            return
-        ids, places = self._ids, self._places
-        for first in range(len(ids)):
-            other = self._rng.randrange(first, len(ids))
-            ids[first], ids[other] = ids[other], ids[first]
-            places[ids[first]], places[ids[other]] = first, other
-            yield ids[first]
-
-
 class Directory:
     """The fleet as one dispatcher knows it. Not thread-safe; `now` is always a parameter."""
 
@@ -78,8 +29,9 @@ class Directory:
         self._rules = rules
         self._rng = rng or random.Random()
         self._seeds: dict[str, Seed] = {}
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, Pool] = {}
         self._probes: list[tuple[float, str]] = []
+        self._probe_at: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._seeds)
@@ -108,10 +60,7 @@ class Directory:
         seed = self._seeds[seed_id]
         seed.in_flight += parts
         seed.used = (seed.used[0] + parts, seed.used[1] + parts, seed.used[2] + parts)
-        pool = self._pool(seed.carrier)
-        if self._rules.policy == "round-robin" and seed_id in pool:
-            pool.remove(seed_id)
-            pool.add(seed_id)
+        self._pool(seed.carrier).used(seed_id)
 
     def find(self, need: Need, now: float) -> Choice:
         """The seed for a message: on-net first, then, if allowed, another carrier of the same country."""
@@ -143,33 +92,37 @@ class Directory:
             return own
         return own + sum(len(self._pools[other]) for other in self._carriers_of(country) if other != carrier)
 
-    def _pool(self, carrier: str) -> _Pool:
+    def _pool(self, carrier: str) -> Pool:
         if carrier not in self._pools:
-            self._pools[carrier] = _Pool(self._rules.policy, self._rng)
+            self._pools[carrier] = make_pool(self._rules.policy, self._rng)
         return self._pools[carrier]
 
     def _carriers_of(self, country: str) -> list[str]:
         return [carrier for carrier, pool in self._pools.items() if len(pool) and self._country_of(pool) == country]
 
-    def _country_of(self, pool: _Pool) -> str:
+    def _country_of(self, pool: Pool) -> str:
         return self._seeds[next(pool.draw())].country
 
     def _place(self, seed: Seed, now: float) -> None:
         reason = why_not(seed, Need(carrier=seed.carrier, country=seed.country), now, self._rules)
         pool = self._pool(seed.carrier)
         if reason is None:
-            pool.add(seed.id)
+            pool.add(seed)
         else:
             self._take_out(seed, reason)
 
     def _take_out(self, seed: Seed, reason: Reason) -> None:
         self._pool(seed.carrier).remove(seed.id)
-        if reason == "tripped":
-            heapq.heappush(self._probes, (seed.tripped_until(self._rules), seed.id))
+        until = seed.tripped_until(self._rules)
+        if reason == "tripped" and self._probe_at.get(seed.id) != until:
+            self._probe_at[seed.id] = until
+            heapq.heappush(self._probes, (until, seed.id))
 
     def _return_probes(self, now: float) -> None:
         while self._probes and self._probes[0][0] <= now:
-            _, seed_id = heapq.heappop(self._probes)
+            until, seed_id = heapq.heappop(self._probes)
+            if self._probe_at.get(seed_id) == until:
+                del self._probe_at[seed_id]
             self._place(self._seeds[seed_id], now)
 
     def _choose(self, carrier: str, need: Need, now: float) -> Choice:

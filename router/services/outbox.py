@@ -17,9 +17,11 @@ from router.domain.errors import NotFound, Unauthorized, Unavailable
 from router.domain.lifecycle import Decision, Release, ReportState, Stale
 from router.domain.message import Message
 from router.domain.rules import Rules
+from router.secrets import SealBroken
 from router.services.seeds import is_name
 from router.services.transitions import Done, Step, Transitions
 from router.store.accounts import hash_key
+from router.store.messages import Stored
 from router.store.redis import Batch
 from router.store.seeds import Credentials, Seeds, Slip
 from router.store.store import OUTBOX_CHANNEL, Store
@@ -85,22 +87,34 @@ class Outbox:
         if not slips:
             return []
         records = await self._store.messages.load(self._store.batch(), [slip.message_id for slip in slips], with_text=True)
+        # Opened before it is handed over: a lease on what cannot be read would blame the seed
+        texts = [self._open_text(stored) for stored in records]
         steps = [
-            Step(slip.message_id, partial(_hand_over, number=slip.number, seed=seed_id, rules=self._rules), stored)
-            for slip, stored in zip(slips, records, strict=True)
+            Step(slip.message_id, partial(_hand_over, number=slip.number, seed=seed_id, rules=self._rules, text=text), stored)
+            for slip, stored, text in zip(slips, records, texts, strict=True)
         ]
         done = await self._transitions.apply(steps)
         handed: list[Handed] = []
         batch = self._store.batch()
-        for slip, stored, result in zip(slips, records, done, strict=True):
-            attempt = result.after.attempt(slip.number, seed_id) if result.after is not None else None
-            if result.error is not None or attempt is None or stored is None or attempt.lease_until is None:
+        for slip, text, result in zip(slips, texts, done, strict=True):
+            message = result.after
+            attempt = message.attempt(slip.number, seed_id) if message is not None and result.error is None else None
+            if message is None or attempt is None or text is None or attempt.lease_until is None:
                 self._not_handed(batch, seed_id, slip, result, now)
-                continue
-            text = self._store.messages.open_text(stored)
-            handed.append(Handed(slip.message_id, slip.number, stored.message.to, text, attempt.lease_until))
+            else:
+                handed.append(Handed(slip.message_id, slip.number, message.to, text, attempt.lease_until))
         await batch.run()
         return handed
+
+    def _open_text(self, stored: Stored | None) -> str | None:
+        """The text, or None where there is none (any more), or it cannot be opened: another seal key was given."""
+        if stored is None or stored.sealed_text is None:
+            return None
+        try:
+            return self._store.messages.open_text(stored)
+        except SealBroken as error:
+            _log.error("message.unreadable", message_id=stored.message.id, error=str(error), hint="is it the same seal_key?")
+            return None
 
     def _not_handed(self, batch: Batch, seed_id: str, slip: Slip, result: Done, now: float) -> None:
         """Its attempt is about to begin (the place is reserved first), or never will: wait for it, or free the place."""
@@ -132,7 +146,9 @@ class Outbox:
         return len(reports) - len(stale), stale
 
 
-def _hand_over(message: Message, now: float, *, number: int, seed: str, rules: Rules) -> Decision:
+def _hand_over(message: Message, now: float, *, number: int, seed: str, rules: Rules, text: str | None) -> Decision:
+    if text is None:
+        raise Stale("there is no text to send")
     return lifecycle.hand_over(message, number, seed, now, rules)
 
 

@@ -4,6 +4,7 @@ Which carriers have an online seed, and whether there is a portability table at 
 """
 
 import asyncio
+import time
 
 import structlog
 
@@ -16,6 +17,7 @@ from router.store.store import Store
 
 _log = structlog.get_logger()
 _LOOK_EVERY_SECONDS = 0.5
+_LOOK_AGAIN_SECONDS = 0.1
 _SAMPLE = 20
 """Seeds looked at per carrier to find one that may send: the freshest ones."""
 
@@ -28,6 +30,7 @@ class Presence:
         self._clock = clock
         self._rules = rules
         self._witnesses: dict[str, Seed] = {}
+        self._looked_at = 0.0
         self.has_ported_numbers = True
         """Until it was looked at, each number is looked up."""
 
@@ -41,8 +44,14 @@ class Presence:
             return carrier in online
         return any(country_of_carrier(c) == country for c in online)
 
+    async def look_again(self) -> None:
+        """Looks at once, before somebody is refused; a storm of refusals looks no more than ten times a second."""
+        if time.monotonic() - self._looked_at >= _LOOK_AGAIN_SECONDS:
+            await self.look()
+
     async def look(self) -> None:
         """Finds, for each carrier, a seed that is online and may send."""
+        self._looked_at = time.monotonic()
         seeds = self._store.seeds
         carriers = [carrier for carrier in await seeds.carriers(self._store.batch()) if carrier != "-"]
         batch = self._store.batch()

@@ -10,13 +10,13 @@ import structlog
 from router import metrics
 from router.clock import Clock
 from router.domain.carriers import canonical_carrier, carrier_of_imsi, country_of_carrier, is_carrier
-from router.domain.errors import Invalid, NotFound, Unauthorized
+from router.domain.errors import Invalid, NotFound, Unauthorized, Unavailable
 from router.domain.numbering import parse_number
 from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed
 from router.settings import Settings
 from router.store.accounts import hash_key
-from router.store.seeds import Seeds
+from router.store.seeds import Credentials, Seeds
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -44,7 +44,11 @@ class SeedRegistry:
         check_name("IMSI", imsi)
         check_name("MSISDN", msisdn)
         check_name("seeder state", seed_type)
-        enrols = await self._enrols(imsi, token)
+        known, is_guest, guests = await self._known(imsi)
+        enrols = self._enrols(known, token)
+        stays = enrols or known.enrolled
+        if not stays and not is_guest and guests >= self._settings.max_guests:
+            raise Unavailable("too many seeds that nobody has enrolled", retry_after_seconds=60)
         now = self._clock.now()
         carrier = carrier_of_imsi(imsi) or self._carrier_of_number(msisdn)
         seed = Seed(id=imsi, msisdn=msisdn, kind=seed_type, carrier=carrier, country=country_of_carrier(carrier) or "")
@@ -55,22 +59,30 @@ class SeedRegistry:
         batch = self._store.batch()
         self._store.seeds.touch(batch, imsi, kept_carrier.decode(), now, first=True)
         if enrolled == b"1":
+            self._store.seeds.no_guest(batch, imsi)
             self._store.seeds.mark_changed(batch, imsi, now)
             _log.info("seed.enrolled", seed=imsi, carrier=kept_carrier.decode(), by="ping")
+        elif not stays:
+            self._store.seeds.keep_guest(batch, imsi, now, self._settings.guest_seconds)
         await batch.run()
         metrics.PINGS.labels("ping").inc()
         return Pinged(now, own_token if enrolled == b"1" else None)
 
-    async def _enrols(self, imsi: str, token: str) -> bool:
+    async def _known(self, imsi: str) -> tuple[Credentials, bool, int]:
+        """What is known of a seed; whether it is a guest, and how many guests there are."""
+        batch = self._store.batch()
+        Seeds.credentials(batch, imsi)
+        Seeds.guest(batch, imsi)
+        credentials, last_ping, guests = await batch.run()
+        return self._store.seeds.parse_credentials(credentials), last_ping is not None, int(guests)
+
+    def _enrols(self, known: Credentials, token: str) -> bool:
         """Does this token enrol the seed? The seed's own token is fine, and enrols nothing; any other is refused."""
         if not token:
             return False
         enrolment = self._settings.enrolment_token.get_secret_value()
         if enrolment and hmac.compare_digest(hash_key(token), hash_key(enrolment)):
             return True
-        batch = self._store.batch()
-        Seeds.credentials(batch, imsi)
-        known = self._store.seeds.parse_credentials((await batch.run())[0])
         if known.token_hash and hmac.compare_digest(known.token_hash, hash_key(token)):
             return False
         raise Unauthorized("neither this seed's token nor the enrolment token")

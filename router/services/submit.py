@@ -90,6 +90,8 @@ class Submit:
         if self._publisher.depth >= self._settings.max_queue_length:
             raise Unavailable("the queue is full", retry_after_seconds=5)
         number = await self._ported(number)
+        if not self._presence.serves(number.carrier or "", number.country):
+            await self._presence.look_again()
         for _ in range(_RELOADS):
             draft = self._draft(account, request, number)
             ask = self._ask(account, request, draft.message)

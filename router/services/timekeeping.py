@@ -76,11 +76,16 @@ class Timekeeping:
                 self._store.accounts.confirm(batch, item.account, item.message_id)
         await batch.run()
 
-    async def tidy(self) -> None:
-        """Forgets what has no time of its own to go."""
+    async def tidy(self, guest_seconds: float) -> None:
+        """Forgets what has no time of its own to go: marks of old changes, and seeds that pinged once and were never enrolled."""
+        now = self._clock.now()
         batch = self._store.batch()
-        self._store.seeds.trim_changes(batch, self._clock.now())
+        self._store.seeds.trim_changes(batch, now)
         await batch.run()
+        carriers = await self._store.seeds.carriers(self._store.batch())
+        before = now - guest_seconds
+        while await self._store.seeds.forget_guests(self._store.batch(), self._store.batch(), carriers, before, _BATCH) == _BATCH:
+            pass
 
     async def observe(self) -> None:
         """Sets the gauges that only the store can tell."""

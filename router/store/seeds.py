@@ -3,7 +3,8 @@
 - `seed:{<id>}` hash, `FIELDS` below and `token_hash` · `outbox:{<id>}` what waits for it · `held:{<id>}` what it has fetched ·
   `quota:{<id>}` parts per minute and hour. One tag, so that room is decided and taken in one script.
 - `online:<carrier>` sorted set seed → LPS (`online:-` for seeds whose carrier is not known) · `carriers` the set of these carriers ·
-  `seeds:changed` sorted set seed → when something other than a ping changed it · `seeds:all` sorted set seed → first ping or enrolment.
+  `seeds:changed` sorted set seed → when something other than a ping changed it · `seeds:all` sorted set seed → first ping or enrolment ·
+  `seeds:guests` sorted set seed → last ping, of those that are not enrolled.
 
 An attempt stands in outbox and held as `<message id>:<number>:<parts>`.
 """
@@ -99,6 +100,38 @@ class Seeds:
     @staticmethod
     def trim_changes(batch: Batch, now: float) -> None:
         batch.add("ZREMRANGEBYSCORE", "seeds:changed", "-inf", repr(now - _CHANGES_KEPT_SECONDS))
+
+    # Guests: they ping, and nobody has enrolled them
+
+    @staticmethod
+    def guest(batch: Batch, seed_id: str) -> int:
+        """Adds two reads: whether it is a guest already (its last ping, or None), and how many guests there are."""
+        place = batch.add("ZSCORE", "seeds:guests", seed_id)
+        batch.add("ZCARD", "seeds:guests")
+        return place
+
+    @staticmethod
+    def keep_guest(batch: Batch, seed_id: str, now: float, seconds: int) -> None:
+        """It is forgotten so long after this ping, unless it is enrolled."""
+        batch.add("ZADD", "seeds:guests", repr(now), seed_id)
+        batch.add("EXPIRE", Seeds.key(seed_id), seconds)
+
+    @staticmethod
+    def no_guest(batch: Batch, seed_id: str) -> None:
+        """It was enrolled: it stays."""
+        batch.add("ZREM", "seeds:guests", seed_id)
+        batch.add("PERSIST", Seeds.key(seed_id))
+
+    @staticmethod
+    async def forget_guests(batch: Batch, lists: Batch, carriers: Sequence[str], before: float, limit: int) -> int:
+        """Takes guests that were last heard of before then out of every list. Runs both (empty) batches."""
+        batch.add("ZRANGEBYSCORE", "seeds:guests", "-inf", repr(before), "LIMIT", 0, limit)
+        ids = [text(seed_id) for seed_id in (await batch.run())[0]]
+        if ids:
+            for key in (*(f"online:{carrier}" for carrier in carriers), "seeds:all", "seeds:guests"):
+                lists.add("ZREM", key, *ids)
+            await lists.run()
+        return len(ids)
 
     # Reading
 
@@ -221,6 +254,7 @@ class Seeds:
             fields += ["quota", msgspec.json.encode(seed.quota).decode()]
         batch.add("HSETNX", Seeds.key(seed.id), "enabled", "1")
         batch.add("HSET", Seeds.key(seed.id), *fields)
+        Seeds.no_guest(batch, seed.id)
         batch.add("ZADD", "seeds:all", "NX", repr(now), seed.id)
         batch.add("SADD", "carriers", seed.carrier or _UNKNOWN)
         Seeds.mark_changed(batch, seed.id, now)

@@ -176,6 +176,16 @@ async def test_slip_of_a_record_that_is_gone(world: World) -> None:
     assert 0 == (await world.seen()).in_flight
 
 
+async def test_what_cannot_be_opened_is_not_handed_over(world: World) -> None:
+    """Another seal key was given: no lease begins, the place is free, and the message waits for its time."""
+    message_id = await reserved(world)
+    await world.dispatching.run([message_id])
+    await ask(world.store, lambda batch: batch.add("HSET", world.store.messages.key(message_id), "t", b"\x01 sealed by somebody else"))
+
+    assert [] == await world.fetch()
+    assert 0 == (await world.seen()).in_flight
+
+
 def _cancel(message_id: str):
     from functools import partial
 

@@ -266,7 +266,7 @@ async def test_tidy_and_observe(world: World) -> None:
     await world.seed()
     await world.submit(await world.account())
     world.clock.advance(601)
-    await world.timekeeping.tidy()
+    await world.timekeeping.tidy(3600)
     await world.timekeeping.observe()
 
     assert [] == await ask(world.store, lambda batch: world.store.seeds.changed_since(batch, 0.0))

@@ -1,6 +1,6 @@
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.domain import directory as directory_module
+from router.domain import pools
 from router.domain.directory import LOOKS, Directory
 from router.domain.rules import Policy, Rules
 from router.domain.seed import Seed
@@ -43,14 +43,14 @@ def found(fleet: Directory, need: Need = NEED, now: float = NOW) -> str | None:
 def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many candidates were drawn from the pools since the counter was cleared."""
     drawn: Counter[str] = Counter()
-    draw = directory_module._Pool.draw
+    for kind in (pools.RandomPool, pools.FreshestPool, pools.TurnPool):
 
-    def counted(pool: directory_module._Pool) -> Iterator[str]:
-        for seed_id in draw(pool):
-            drawn["looks"] += 1
-            yield seed_id
+        def counted(pool: pools.Pool, draw: Callable[[pools.Pool], Iterator[str]] = kind.draw) -> Iterator[str]:
+            for seed_id in draw(pool):
+                drawn["looks"] += 1
+                yield seed_id
 
-    monkeypatch.setattr(directory_module._Pool, "draw", counted)
+        monkeypatch.setattr(kind, "draw", counted)
     return drawn
 
 
@@ -199,6 +199,15 @@ def test_freshest() -> None:
 
     assert order == ["1s ago", "2s ago", "3s ago"]
     assert found(fleet) is None
+
+
+def test_freshest_goes_by_the_ping_not_by_the_news() -> None:
+    """A seed whose place was freed is news, and no fresher for it."""
+    fleet = directory(policy="freshest")
+    fleet.update(seed("fresh", lps=NOW - 1), NOW)
+    fleet.update(seed("older", lps=NOW - 2), NOW)
+
+    assert found(fleet) == "fresh"
 
 
 def test_round_robin() -> None:

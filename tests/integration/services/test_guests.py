@@ -1,0 +1,46 @@
+"""Seeds that ping and that nobody has enrolled: bounded, and forgotten."""
+
+import pytest
+
+from router.domain.errors import NotFound, Unavailable
+from tests.integration.services.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def names(world: World) -> set[str]:
+    return {seed.id for seed in await world.registry.every()}
+
+
+async def test_guests_are_bounded(redis_url: str) -> None:
+    """Beyond the bound a new one is refused; those that are there go on, and enrolling makes room."""
+    world = World(redis_url, max_guests=2)
+    await world.registry.ping("one", "+213661000001", "seed")
+    await world.registry.ping("two", "+213661000002", "seed")
+    with pytest.raises(Unavailable, match="enrolled"):
+        await world.registry.ping("three", "+213661000003", "seed")
+    await world.registry.ping("one", "+213661000001", "seed")
+    await world.registry.enrol("one")
+    await world.registry.ping("three", "+213661000003", "seed")
+
+    assert {"one", "two", "three"} == await names(world)
+    await world.close()
+
+
+async def test_guests_are_forgotten_and_enrolled_seeds_are_not(redis_url: str) -> None:
+    """An hour after its last ping a guest is gone from every list; an enrolled seed stays, offline."""
+    world = World(redis_url)
+    await world.registry.ping("guest", "+213661000001", "seed")
+    await world.registry.ping("member", "+213661000002", "seed")
+    await world.registry.enrol("member")
+    world.clock.advance(3601)
+    await world.timekeeping.tidy(3600)
+
+    assert {"member"} == await names(world)
+    assert await world.store.redis.ttl("seed:{member}") == -1
+    assert 0 < await world.store.redis.ttl("seed:{guest}") <= 3600
+    assert [b"member"] == await world.store.redis.zrange("online:60301", 0, -1)
+    await world.store.redis.delete("seed:{guest}")
+    with pytest.raises(NotFound):
+        await world.registry.get("guest")
+    await world.close()
