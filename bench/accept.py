@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from bench import load
-from bench.figures import tell
+from bench.figures import progress, tell
 from bench.servers import free_port, process, router, wait_until_ready
 from router.embedded import EmbeddedRedis
 
@@ -35,6 +35,7 @@ def run(arguments: Sequence[str]) -> None:
             baselines: list[float] = []
             waits: list[load.Outcome] = []
             for turn in range(options.runs):
+                progress(__name__, turn, options.runs)
                 requests = _requests(turn, options.requests, headers)
                 baselines.append(uvloop.run(load.run(bare_port, requests, options.connections)).per_second)
                 outcome = uvloop.run(load.run(port, requests, options.connections))

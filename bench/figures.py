@@ -1,6 +1,7 @@
 """How a figure is told."""
 
 import statistics
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -17,6 +18,11 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ratio: float | None = None
     runs: int
     details: dict[str, float] = {}
+
+
+def progress(bench: str, turn: int, runs: int) -> None:
+    """Says on stderr which run begins."""
+    print(f"{bench}: run {turn + 1} of {runs}", file=sys.stderr, flush=True)
 
 
 def tell(

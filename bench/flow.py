@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from bench import load
-from bench.figures import tell
+from bench.figures import progress, tell
 from bench.servers import Bench, free_port, process, router
 
 _OK = 200
@@ -41,6 +41,7 @@ def run(arguments: Sequence[str]) -> None:
             _wait_for_phones(ours, options.phones)
             headers = {"Authorization": f"Bearer {ours.account_key()}"}
             for turn in range(options.runs):
+                progress(__name__, turn, options.runs)
                 requests = _requests(turn, options.messages, headers)
                 before = _sent(ours)
                 started = time.perf_counter()

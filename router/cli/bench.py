@@ -10,5 +10,7 @@ def bench(
 ) -> None:
     """Run a benchmark; what follows NAME is for it. Prints one JSON object per figure."""
     from bench.main import run
+    from router.cli.logs import configure_logs
 
+    configure_logs("auto", "warning")
     raise typer.Exit(run(name, context.args))

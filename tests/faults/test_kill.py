@@ -56,13 +56,13 @@ def test_dispatcher_and_timekeeper_killed_in_the_middle_of_two_thousand_messages
 def test_redis_killed_under_load(up: Up) -> None:
     """The embedded Redis dies by kill -9 and comes back from its append-only file: what was accepted is sent, once."""
     account = up.account()
-    count = 600
+    count = 1000
     outcome: list[load.Outcome] = []
     with Phones(up, PHONES, Behaviour(pace_seconds=0.01)) as phones:
         sender = threading.Thread(target=lambda: outcome.append(account.send(numbers(count), connections=4)))
-        sender.start()
-        time.sleep(0.6)
         before = up.redis_pid
+        sender.start()
+        wait_for(lambda: len(up.message_ids(account.id)) >= 100, "the first hundred to be accepted")
         os.kill(before, signal.SIGKILL)
         sender.join(120)
         wait_for(lambda: up.redis_pid != before, "another Redis", 60)
