@@ -57,13 +57,14 @@ class SeedRegistry:
         place = self._store.seeds.ping(batch, seed, now, hash_key(own_token) if own_token else None)
         kept_carrier, enrolled = (await batch.run())[place]
         batch = self._store.batch()
-        self._store.seeds.touch(batch, imsi, kept_carrier.decode(), now, first=True)
         if enrolled == b"1":
             self._store.seeds.no_guest(batch, imsi)
             self._store.seeds.mark_changed(batch, imsi, now)
             _log.info("seed.enrolled", seed=imsi, carrier=kept_carrier.decode(), by="ping")
         elif not stays:
             self._store.seeds.keep_guest(batch, imsi, now, self._settings.guest_seconds)
+        if stays or self._settings.open_seeds:
+            self._store.seeds.touch(batch, imsi, kept_carrier.decode(), now, first=True)
         await batch.run()
         metrics.PINGS.labels("ping").inc()
         return Pinged(now, own_token if enrolled == b"1" else None)
@@ -100,8 +101,9 @@ class SeedRegistry:
         batch = self._store.batch()
         for carrier in carriers:
             Seeds.pinged_since(batch, carrier, 0.0)
-        ids = [flat[i].decode() for flat in await batch.run() for i in range(0, len(flat), 2)]
-        seeds = await self._store.seeds.load(self._store.batch(), ids, now)
+        Seeds.guests_since(batch, now - self._rules.online_window_seconds)
+        ids = {flat[i].decode() for flat in await batch.run() for i in range(0, len(flat), 2)}
+        seeds = await self._store.seeds.load(self._store.batch(), sorted(ids), now)
         found = [seed for seed in seeds if seed is not None and seed.is_online(now, self._rules)]
         return sorted(found, key=lambda seed: seed.first_ping)
 
@@ -139,29 +141,29 @@ class SeedRegistry:
             id=imsi, msisdn=msisdn, carrier=carrier, country=country_of_carrier(carrier) or "", pace_seconds=pace_seconds,
             quota=quota or Quota(),
         )  # fmt: skip
-        await self._move_if_listed(imsi, carrier)
+        await self._list_under(imsi, carrier)
         batch = self._store.batch()
         self._store.seeds.enrol(batch, seed, hash_key(token), self._clock.now())
         await batch.run()
         _log.info("seed.enrolled", seed=imsi, carrier=carrier, by="operator")
         return await self.get(imsi), token
 
-    async def _move_if_listed(self, imsi: str, carrier: str) -> None:
+    async def _list_under(self, imsi: str, carrier: str) -> None:
+        """A seed that has pinged is found under its carrier, and under no other."""
         try:
             known = await self.get(imsi)
         except NotFound:
             return
-        if known.carrier != carrier:
-            batch = self._store.batch()
-            self._store.seeds.move_carrier(batch, known, carrier)
-            await batch.run()
+        batch = self._store.batch()
+        self._store.seeds.move_carrier(batch, known, carrier)
+        await batch.run()
 
     async def change(
         self, imsi: str, *, enabled: bool | None = None, draining: bool | None = None, carrier: str | None = None,
         msisdn: str | None = None, pace_seconds: float | None = None, quota: Quota | None = None,
     ) -> Seed:  # fmt: skip
         """Changes what is given. Raises `NotFound`, `Invalid`."""
-        await self.get(imsi)
+        known = await self.get(imsi)
         fields: dict[str, str] = {}
         if enabled is not None:
             fields["enabled"] = str(int(enabled))
@@ -170,7 +172,8 @@ class SeedRegistry:
         if carrier is not None:
             carrier = _check_carrier(carrier)
             fields |= {"carrier": carrier, "country": country_of_carrier(carrier) or ""}
-            await self._move_if_listed(imsi, carrier)
+            if known.enrolled:
+                await self._list_under(imsi, carrier)
         if msisdn is not None:
             check_name("msisdn", msisdn)
             fields["msisdn"] = msisdn

@@ -112,9 +112,15 @@ class Seeds:
 
     @staticmethod
     def keep_guest(batch: Batch, seed_id: str, now: float, seconds: int) -> None:
-        """It is forgotten so long after this ping, unless it is enrolled."""
+        """It is forgotten so long after this ping, unless it is enrolled. The carriers' lists, which dispatch reads, do not have it."""
         batch.add("ZADD", "seeds:guests", repr(now), seed_id)
+        batch.add("ZADD", "seeds:all", "NX", repr(now), seed_id)
         batch.add("EXPIRE", Seeds.key(seed_id), seconds)
+
+    @staticmethod
+    def guests_since(batch: Batch, since: float) -> int:
+        """Adds a read of the guests heard of since; the answer at this place is like that of `pinged_since`."""
+        return batch.add("ZRANGEBYSCORE", "seeds:guests", repr(since), "+inf", "WITHSCORES")
 
     @staticmethod
     def no_guest(batch: Batch, seed_id: str) -> None:
@@ -268,8 +274,9 @@ class Seeds:
 
     @staticmethod
     def move_carrier(batch: Batch, seed: Seed, carrier: str) -> None:
-        """A corrected carrier: it is listed there, and no more where it was."""
-        batch.add("ZREM", f"online:{seed.carrier or _UNKNOWN}", seed.id)
+        """A carrier that is certain now: the seed is listed there, and no more where it was."""
+        if seed.carrier != carrier:
+            batch.add("ZREM", f"online:{seed.carrier or _UNKNOWN}", seed.id)
         batch.add("SADD", "carriers", carrier)
         if seed.lps:
             batch.add("ZADD", f"online:{carrier}", repr(seed.lps), seed.id)

@@ -40,7 +40,30 @@ async def test_guests_are_forgotten_and_enrolled_seeds_are_not(redis_url: str) -
     assert await world.store.redis.ttl("seed:{member}") == -1
     assert 0 < await world.store.redis.ttl("seed:{guest}") <= 3600
     assert [b"member"] == await world.store.redis.zrange("online:60301", 0, -1)
+    assert [] == await world.store.redis.zrange("seeds:guests", 0, -1)
     await world.store.redis.delete("seed:{guest}")
     with pytest.raises(NotFound):
         await world.registry.get("guest")
     await world.close()
+
+
+async def test_guests_do_not_hide_the_seeds_that_may_send(world: World) -> None:
+    """However many ping for a carrier without being enrolled: they are listed as online, and dispatch does not read them."""
+    await world.seed()
+    for number in range(40):
+        await world.registry.ping(f"60301111111{number:04d}", "+213661000001", "seed")
+    await world.look()
+
+    assert 41 == len(await world.registry.online())
+    assert world.presence.serves("60301", "DZ")
+    assert 1 == len(world.directory)
+
+
+async def test_a_guest_that_is_enrolled_is_found_at_once(world: World) -> None:
+    """It has pinged before: no second ping is needed."""
+    await world.registry.ping("603010000000009", "+213661000009", "seed")
+    await world.registry.enrol("603010000000009")
+    await world.look()
+
+    assert 1 == len(world.directory)
+    assert world.presence.serves("60301", "DZ")

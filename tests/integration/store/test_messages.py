@@ -29,12 +29,20 @@ async def test_create_once(store: Store) -> None:
     assert [message.id] == await store.messages.ids_of_phone(store.batch(), PHONE, 10)
 
 
+async def goes_at(store: Store, message_id: str) -> float:
+    """When the record goes by itself, in Unix seconds; from what is left, since Redis 6.2 cannot be asked for the time itself."""
+    left_ms = await ask(store, lambda batch: batch.add("PTTL", store.messages.key(message_id)))
+    assert isinstance(left_ms, int)
+    assert left_ms > 0
+    return await store.time() + left_ms / 1000
+
+
 async def test_record_goes_by_itself(store: Store) -> None:
     message = a_message()
     await create(store, message)
-    going_at = await ask(store, lambda batch: batch.add("PEXPIRETIME", store.messages.key(message.id)))
+    going_at = await goes_at(store, message.id)
 
-    assert int((message.expires_at + 600) * 1000) == going_at
+    assert message.expires_at + 600 == pytest.approx(going_at, abs=5)
 
 
 async def test_commit_is_a_compare_and_set(store: Store) -> None:
@@ -97,13 +105,13 @@ async def test_void_after_create(store: Store) -> None:
     """A recorded message is not void, and stays as it is."""
     message = a_message()
     await create(store, message)
-    before = await ask(store, lambda batch: batch.add("PEXPIRETIME", store.messages.key(message.id)))
+    before = await goes_at(store, message.id)
 
     assert 0 == await ask(store, lambda batch: store.messages.void(batch, message.id))
     stored = await load(store, message.id)
     assert stored is not None
     assert (1, message) == (stored.version, stored.message)
-    assert before == await ask(store, lambda batch: batch.add("PEXPIRETIME", store.messages.key(message.id)))
+    assert before == pytest.approx(await goes_at(store, message.id), abs=5)
 
 
 async def test_phone_listing_latest_first(store: Store) -> None:
