@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from bench.servers import free_port
 
 ROLES = ("api", "dispatcher", "timekeeper")
 QUICK = {
@@ -31,12 +32,6 @@ QUICK = {
     "SEEDROUTER_LOG_LEVEL": "debug",
 }
 """Settings that let a test see a lease end within seconds."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(check: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:

