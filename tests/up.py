@@ -61,7 +61,12 @@ class Up:
 
     @property
     def redis_pid(self) -> int:
-        return int(self._redis().info("server")["process_id"])
+        """0 while there is none."""
+        try:
+            with self._redis() as client:
+                return int(client.info("server")["process_id"])
+        except redis.ConnectionError:
+            return 0
 
     def _redis(self) -> "redis.Redis":
         return redis.Redis(unix_socket_path=str(socket_path(self.data)))
