@@ -16,6 +16,7 @@ from router.cli.errors import CliError
 from router.cli.options import BrokerUrl, Host, OwnData, Port, RedisUrl
 
 if TYPE_CHECKING:
+    from router.embedded import EmbeddedRedis
     from router.secrets import Secrets
     from router.settings import Settings
     from workers.supervisor import Child
@@ -67,6 +68,7 @@ class Stack:
         self.simulate = simulate
         self.secrets: Secrets | None = None
         self._supervisor = Supervisor()
+        self._redis: EmbeddedRedis | None = None
 
     def __repr__(self) -> str:
         return f"<Stack {self.url} data={str(self.settings.data)!r}>"
@@ -82,6 +84,21 @@ class Stack:
         if self.secrets is None:
             raise CliError("the router has not started yet")
         return self.secrets.operator_token
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The pid of each role that runs now."""
+        return self._supervisor.pids
+
+    @property
+    def redis_pid(self) -> int | None:
+        """The pid of the Redis that was brought along; None while there is none."""
+        return self._redis.pid if self._redis is not None and self._redis.process_alive else None
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each role was started again."""
+        return self._supervisor.restarts
 
     def request_stop(self) -> None:
         """Stop all in order, and let `run` return."""
@@ -104,6 +121,7 @@ class Stack:
             if self.settings.redis_url:
                 return self._supervise(on_ready, None)
             with EmbeddedRedis(self.settings.data, lock=lock) as redis:
+                self._redis = redis
                 self.settings = self.settings.model_copy(update={"redis_url": redis.url})
                 return self._supervise(on_ready, redis.keep_alive)
 

@@ -42,16 +42,27 @@ class Timekeeping:
             return 0
         heads = {lane: self._lanes()[lane].oldest_at for lane in LANES}
         done = await self._transitions.apply([Step(message_id, partial(self._decide, heads=heads)) for message_id in ids])
-        batch = self._store.batch()
+        await self._forget([message_id for message_id, result in zip(ids, done, strict=True) if isinstance(result.error, NotFound)])
         for message_id, result in zip(ids, done, strict=True):
             if isinstance(result.error, NotFound):
-                self._store.timers.set(batch, message_id, None)
-            elif result.error is not None:
+                continue
+            if result.error is not None:
                 _log.warning("timer.not_handled", message_id=message_id, error=str(result.error))
             elif result.before is not None and result.after is not None and _was_republished(result.before, result.after):
                 metrics.REPUBLISHED.inc()
-        await batch.run()
         return len(ids)
+
+    async def _forget(self, ids: list[str]) -> None:
+        """Clears the timers of messages that are gone. One whose record is there and cannot be read keeps it: a newer version may."""
+        batch = self._store.batch()
+        for message_id in ids:
+            self._store.messages.is_recorded(batch, message_id)
+        recorded = await batch.run()
+        batch = self._store.batch()
+        for message_id, is_recorded in zip(ids, recorded, strict=True):
+            if not is_recorded:
+                self._store.timers.set(batch, message_id, None)
+        await batch.run()
 
     def _decide(self, message: Message, now: float, *, heads: dict[Lane, float | None]) -> Decision:
         return lifecycle.due(message, now, self._rules, heads[message.lane])

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from router.domain.message import Message
 from router.store.redis import Batch, Script, text
 
+_log = structlog.get_logger()
 _CREATE = Script("message_create")
 _COMMIT = Script("message_commit")
 _VOID = Script("message_void")
@@ -67,17 +69,22 @@ class Messages:
         """Adds a tombstone where no record stands; the answer at this place is 1 where the message is void."""
         return batch.call(_VOID, (self.key(message_id),), _TOMBSTONE_MS)
 
-    def read(self, batch: Batch, message_id: str, *, with_text: bool = False) -> int:
-        """Adds a read; hand the answer at this place to `parse`."""
-        return batch.add("HMGET", self.key(message_id), "v", "b", *(["t"] if with_text else []))
-
     @staticmethod
-    def parse(answer: Sequence[bytes | None]) -> Stored | None:
-        """The record from an answer to `read`; None where there is none, or only a tombstone."""
+    def _parse(message_id: str, answer: Sequence[bytes | None]) -> Stored | None:
         version, record, *rest = answer
         if version is None or record is None:
             return None
-        return Stored(int(version), _decode(record), rest[0] if rest else None)
+        try:
+            return Stored(int(version), _decode(record), rest[0] if rest else None)
+        except msgspec.MsgspecError as error:
+            # Written by another version, or by somebody else: one such record must not hold up all that are read with it
+            _log.error("message.unreadable", message_id=message_id, error=str(error))
+            return None
+
+    @staticmethod
+    def is_recorded(batch: Batch, message_id: str) -> int:
+        """Adds the question whether there is a record at all, readable or not; the answer at this place is 1 or 0."""
+        return batch.add("HEXISTS", Messages.key(message_id), "b")
 
     def open_text(self, stored: Stored) -> str:
         """The text of a message read `with_text`. Raises `SealBroken`, or ValueError where it is erased."""
@@ -87,10 +94,13 @@ class Messages:
 
     @staticmethod
     async def load(batch: Batch, ids: Sequence[str], *, with_text: bool = False) -> list[Stored | None]:
-        """The records of these ids, in order. Runs the (empty) batch."""
+        """The records of these ids, in order; None where there is none, only a tombstone, or one that cannot be read (it is logged).
+
+        Runs the (empty) batch.
+        """
         for message_id in ids:
             batch.add("HMGET", Messages.key(message_id), "v", "b", *(["t"] if with_text else []))
-        return [Messages.parse(answer) for answer in await batch.run()]
+        return [Messages._parse(message_id, answer) for message_id, answer in zip(ids, await batch.run(), strict=True)]
 
     @staticmethod
     async def ids_of_phone(batch: Batch, phone: str, limit: int) -> list[str]:

@@ -13,7 +13,16 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, NoScriptError
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -25,8 +34,12 @@ _PIPELINES = 2
 _PIPELINE_COMMANDS = 2000
 
 
+_NOT_NOW = (BusyLoadingError, OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
+"""Errors that say nothing of the command: a start, full memory, a failover. A full disk is MISCONF, which has no class."""
+
+
 class StoreAway(Unavailable):
-    """Redis cannot be reached, or did not answer: what was asked may or may not have happened."""
+    """Redis cannot be reached, did not answer, or takes nothing now: what was asked may or may not have happened."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(f"the store cannot be reached: {type(error).__name__}")
@@ -150,7 +163,7 @@ class Batch:
         except (RedisConnectionError, RedisTimeoutError, BusyLoadingError) as error:
             raise StoreAway(error) from error
         for answer in answers:
-            if isinstance(answer, BusyLoadingError):
+            if isinstance(answer, _NOT_NOW) or (isinstance(answer, ResponseError) and str(answer).startswith("MISCONF")):
                 raise StoreAway(answer)
             if isinstance(answer, Exception):
                 raise answer

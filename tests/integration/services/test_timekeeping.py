@@ -271,3 +271,19 @@ async def test_tidy_and_observe(world: World) -> None:
 
     assert [] == await ask(world.store, lambda batch: world.store.seeds.changed_since(batch, 0.0))
     assert IMSI == (await world.registry.every())[0].id
+
+
+async def test_a_record_that_cannot_be_read_holds_up_nobody(world: World) -> None:
+    """It keeps its timer, for a version that can read it; the others that are due with it are handled."""
+    account = await world.account()
+    await world.seed()
+    broken = (await world.submit(account, "+213661000001")).message.id
+    good = (await world.submit(account, "+213661000002")).message.id
+    await ask(world.store, lambda batch: batch.add("HSET", world.store.messages.key(broken), "b", '{"from":"the future"}'))
+    world.clock.advance(301)
+    await world.timekeeping.run_due()
+
+    (stored,) = await world.store.messages.load(world.store.batch(), [good])
+    assert stored is not None
+    assert "expired" == stored.message.state
+    assert 1 == await world.store.timers.count(world.store.batch())

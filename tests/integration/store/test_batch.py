@@ -4,6 +4,7 @@ import pytest
 import redis.asyncio
 from redis.exceptions import ResponseError
 
+from router.domain.seed import Seed
 from router.store.redis import Batch, Funnel, StoreAway, connect
 from router.store.store import Store
 from tests.integration.store.kit import a_message, ask
@@ -97,3 +98,18 @@ async def test_time(store: Store) -> None:
     seconds, _ = await redis.asyncio.Redis.time(store.redis)
 
     assert abs(seconds - await store.time()) < 2
+
+
+async def test_full_memory_is_told_as_away(store: Store) -> None:
+    """Redis with `noeviction` and no room takes nothing now: that is a 503, not a fault of the request."""
+    await ask(store, lambda batch: batch.add("CONFIG", "SET", "maxmemory-policy", "noeviction"))
+    await ask(store, lambda batch: batch.add("CONFIG", "SET", "maxmemory", "1"))
+    try:
+        with pytest.raises(StoreAway):
+            await ask(store, lambda batch: batch.add("SET", "k", "v"))
+        with pytest.raises(StoreAway):
+            await ask(store, lambda batch: store.seeds.ping(batch, Seed(id="603010000000001"), 1000.0, None))
+    finally:
+        await ask(store, lambda batch: batch.add("CONFIG", "SET", "maxmemory", "0"))
+
+    assert await ask(store, lambda batch: batch.add("SET", "k", "v"))
