@@ -15,6 +15,7 @@ from router.cli.queue import queue
 from router.cli.roles import api, dispatcher, timekeeper
 from router.cli.settings import settings
 from router.cli.simulate import simulate
+from router.cli.torture import torture
 from router.cli.up import up
 
 _RUN: Final = "Run it"
@@ -43,6 +44,7 @@ app.command(rich_help_panel=_USE)(messages.send)
 app.command(rich_help_panel=_USE)(queue)
 app.command(rich_help_panel=_CHECK)(doctor)
 app.command(rich_help_panel=_CHECK)(settings)
+app.command(rich_help_panel=_CHECK)(torture)
 app.command(rich_help_panel=_CHECK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 
