@@ -92,7 +92,6 @@ def _settings(folder: Path) -> "Settings":
         republish_seconds=2.0,
         retry_seed_seconds=2.0,
         breaker_pause_seconds=2.0,
-        breaker_pause_max_seconds=8.0,
         max_attempts=20,
         accept_when="country",
         parts_per_half_hour=0,

@@ -37,6 +37,7 @@ class Seed(msgspec.Struct, kw_only=True):
     """Parts in the current half hour, hour, day."""
     in_flight: int = 0
     consecutive_failures: int = 0
+    """Occasions, not messages: attempts that it held already when it last failed do not count again."""
     failed_at: float = 0.0
     bad: float = 0.0
     outcomes: float = 0.0

@@ -5,8 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import msgspec
+import structlog
 
 from router.clock import Clock
+from router.domain.errors import Unavailable
 from router.domain.rules import Rules
 from router.queue.broker import Broker
 from router.queue.publisher import BatchingPublisher
@@ -15,6 +17,10 @@ from router.services.transitions import Transitions
 from router.settings import Settings
 from router.store.redis import connect
 from router.store.store import Store
+
+_log = structlog.get_logger()
+_START_TRIES = 20
+_START_PAUSE_SECONDS = 0.5
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +59,7 @@ def wire(settings: Settings, secrets: Secrets) -> Wiring:
 @contextlib.asynccontextmanager
 async def running(wiring: Wiring) -> AsyncIterator[None]:
     """From the first measured clock to the last published entry."""
-    await wiring.clock.measure(wiring.store.time)
+    await _wait_for_the_store(wiring)
     wiring.publisher.start()
     measuring = asyncio.create_task(wiring.clock.keep_measuring(wiring.store.time))
     try:
@@ -63,3 +69,20 @@ async def running(wiring: Wiring) -> AsyncIterator[None]:
         await asyncio.gather(measuring, return_exceptions=True)
         await wiring.publisher.stop()
         await wiring.store.close()
+
+
+async def _wait_for_the_store(wiring: Wiring) -> None:
+    """Measures the clock as soon as the store answers: at a common start, and after a crash of Redis, it may take some seconds.
+
+    Raises `Unavailable` where it takes too long.
+    """
+    for left in range(_START_TRIES, -1, -1):
+        try:
+            await wiring.clock.measure(wiring.store.time)
+        except Unavailable as error:
+            if not left:
+                raise
+            _log.warning("store.waited_for", error=str(error))
+            await asyncio.sleep(_START_PAUSE_SECONDS)
+        else:
+            return

@@ -5,6 +5,7 @@
 -- ARGV    1 attempt, 2 parts, 3 outcome (sent, failed, silent, returned), 4 '1' = it had been handed over, 5 now,
 --         6 seconds from hand-over to sent ('' = not known), 7 decay
 -- Answers 1, or 0 where the seed did not hold it (any more).
+-- A run of failures counts occasions, not messages: what the seed held already when it last failed went down with the same cause.
 local reserved = redis.call('ZSCORE', KEYS[2], ARGV[1]) or redis.call('ZSCORE', KEYS[3], ARGV[1])
 if not reserved then
   return 0
@@ -38,9 +39,11 @@ if outcome == 'sent' then
   end
 else
   bad = bad + 1
-  redis.call('HINCRBY', KEYS[1], 'consecutive_failures', 1)
   redis.call('HINCRBY', KEYS[1], 'failed', 1)
-  redis.call('HSET', KEYS[1], 'failed_at', now)
+  if tonumber(reserved) > tonumber(redis.call('HGET', KEYS[1], 'failed_at') or '0') then
+    redis.call('HINCRBY', KEYS[1], 'consecutive_failures', 1)
+    redis.call('HSET', KEYS[1], 'failed_at', now)
+  end
 end
 redis.call('HSET', KEYS[1], 'bad', string.format('%.6f', bad), 'outcomes', string.format('%.6f', outcomes))
 return 1

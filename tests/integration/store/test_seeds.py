@@ -299,7 +299,7 @@ async def test_stats(store: Store) -> None:
 
     async def one(outcome: str, number: int) -> Seed:
         slip = Slip("wg_1", number, 1)
-        assert "ok" == await reserve(store, await load(store, seed.id), slip)
+        assert "ok" == await reserve(store, await load(store, seed.id), slip, now=NOW + number - 0.5)
         await finish(store, seed, slip, outcome, now=NOW + number)
         return await load(store, seed.id)
 
@@ -314,6 +314,22 @@ async def test_stats(store: Store) -> None:
     sent = await one("sent", 4)
     assert (1, 0, 2.0) == (sent.sent, sent.consecutive_failures, sent.seconds_to_sent)
     assert (pytest.approx(1.8525), pytest.approx(2.8525)) == (sent.bad, sent.outcomes)
+
+
+async def test_a_run_of_failures_counts_occasions(store: Store) -> None:
+    """A seed that goes silent with three messages in its hands has failed once; what it is given after that counts anew."""
+    seed = await enrolled(store, pace_seconds=1.0)
+    for number in (1, 2, 3):
+        assert "ok" == await reserve(store, await load(store, seed.id), Slip("wg_1", number, 1))
+    for number in (1, 2, 3):
+        await finish(store, seed, Slip("wg_1", number, 1), "silent", now=NOW + 8 + number)
+    once = await load(store, seed.id)
+    assert "ok" == await reserve(store, once, Slip("wg_2", 1, 1), now=NOW + 20)
+    await finish(store, seed, Slip("wg_2", 1, 1), "silent", now=NOW + 28)
+    twice = await load(store, seed.id)
+
+    assert (3, 1, NOW + 9) == (once.failed, once.consecutive_failures, once.failed_at)
+    assert (4, 2, NOW + 28) == (twice.failed, twice.consecutive_failures, twice.failed_at)
 
 
 async def test_seconds_to_sent_is_smoothed(store: Store) -> None:
