@@ -35,7 +35,9 @@ _PIPELINE_COMMANDS = 2000
 
 
 _NOT_NOW = (BusyLoadingError, OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
-"""Errors that say nothing of the command: a start, full memory, a failover. A full disk is MISCONF, which has no class."""
+_NOT_NOW_WORDS = ("MISCONF ", "OOM command not allowed", "READONLY ")
+"""Errors that say nothing of the command: a start, full memory, a full disk, a failover. Some have no class of their own, and before
+Redis 7 those that a script meets stand inside the text of the script's error."""
 
 
 class StoreAway(Unavailable):
@@ -163,7 +165,7 @@ class Batch:
         except (RedisConnectionError, RedisTimeoutError, BusyLoadingError) as error:
             raise StoreAway(error) from error
         for answer in answers:
-            if isinstance(answer, _NOT_NOW) or (isinstance(answer, ResponseError) and str(answer).startswith("MISCONF")):
+            if _is_not_now(answer):
                 raise StoreAway(answer)
             if isinstance(answer, Exception):
                 raise answer
@@ -179,6 +181,12 @@ class Batch:
             for place, answer in zip(unknown, again, strict=True):
                 answers[place] = answer
         return answers
+
+
+def _is_not_now(answer: object) -> bool:
+    if isinstance(answer, _NOT_NOW):
+        return True
+    return isinstance(answer, ResponseError) and any(words in str(answer) for words in _NOT_NOW_WORDS)
 
 
 def text(value: bytes | None) -> str:
