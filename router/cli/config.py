@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from router.cli.errors import FAILED, CliError
@@ -66,3 +67,33 @@ def sources_of(settings: "Settings", environment: Mapping[str, str], dotenv: Map
 
 def _name(location: tuple[int | str, ...]) -> str:
     return PREFIX + str(location[0]).upper() if location else "settings"
+
+
+def trial_settings(folder: Path, **more: Any) -> "Settings":
+    """For a router that a command starts for itself, on this machine, in a folder of its own.
+
+    Short leases, so that a failover takes seconds; what the environment says of the places is for another router.
+    """
+    return load_settings(
+        data=folder,
+        host="127.0.0.1",
+        port=0,
+        public_url="",
+        redis_url="",
+        broker_url="",
+        dispatcher_metrics_port=0,
+        timekeeper_metrics_port=0,
+        log_level="error",
+        open_seeds=False,
+        lease_seconds=3.0,
+        skew_seconds=0.5,
+        pickup_seconds=2.0,
+        radio_seconds=5.0,
+        online_window_seconds=6.0,
+        republish_seconds=2.0,
+        accept_when="country",
+        parts_per_half_hour=0,
+        parts_per_hour=0,
+        parts_per_day=0,
+        **more,
+    )

@@ -26,6 +26,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Send codes through simulated phones, kill two of them in the middle, and prove that every code arrived, once."""
+    from router.cli.config import trial_settings
     from router.cli.demo_report import print_outcome
     from router.cli.logs import configure_logs
     from router.cli.output import print_json
@@ -35,7 +36,7 @@ def demo(
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = _HOST
     folder = Path(tempfile.mkdtemp(prefix="seedrouter-demo-"))
     try:
-        settings = _settings(folder)
+        settings = trial_settings(folder, code_seconds=120.0, code_length=6)
         configure_logs(settings.log_format, settings.log_level)
         outcome = _run(settings, seeds, codes)
     finally:
@@ -66,36 +67,6 @@ def _run(settings: "Settings", seeds: int, codes: int) -> "Outcome":
     if story.outcome is None:
         raise CliError("the demo was stopped" if code != 1 else "the router did not start: see what it logged above")
     return story.outcome
-
-
-def _settings(folder: Path) -> "Settings":
-    """Short leases, so that a failover takes seconds; whatever the environment says of the places is for another router."""
-    from router.cli.config import load_settings
-
-    return load_settings(
-        data=folder,
-        host=_HOST,
-        port=0,
-        public_url="",
-        redis_url="",
-        broker_url="",
-        dispatcher_metrics_port=0,
-        timekeeper_metrics_port=0,
-        log_level="error",
-        open_seeds=False,
-        lease_seconds=3.0,
-        skew_seconds=0.5,
-        pickup_seconds=2.0,
-        radio_seconds=5.0,
-        online_window_seconds=6.0,
-        republish_seconds=2.0,
-        code_seconds=120.0,
-        code_length=6,
-        accept_when="country",
-        parts_per_half_hour=0,
-        parts_per_hour=0,
-        parts_per_day=0,
-    )
 
 
 def _require_sdk() -> None:

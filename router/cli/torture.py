@@ -29,6 +29,7 @@ def torture(
     as_json: Json = False,
 ) -> None:
     """Kill processes and phones while codes go through, and prove that none was lost, sent twice or sent late, and the money adds up."""
+    from router.cli.config import trial_settings
     from router.cli.logs import configure_logs
     from router.cli.output import print_json
     from router.cli.torture_report import as_document, print_outcome
@@ -36,7 +37,7 @@ def torture(
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = _HOST
     folder = Path(tempfile.mkdtemp(prefix="seedrouter-torture-"))
     try:
-        settings = _settings(folder)
+        settings = trial_settings(folder, retry_seed_seconds=2.0, breaker_pause_seconds=2.0, max_attempts=20)
         configure_logs(settings.log_format, settings.log_level)
         outcome = _run(settings, seconds, phones, rate, random.SystemRandom().randrange(2**31) if seed is None else seed)
     finally:
@@ -67,34 +68,3 @@ def _run(settings: "Settings", seconds: int, phones: int, rate: float, seed: int
     if run.outcome is None:
         raise CliError("it was stopped" if code != 1 else "the router did not start: see what it logged above")
     return run.outcome
-
-
-def _settings(folder: Path) -> "Settings":
-    """Short leases, so that a failover takes seconds; whatever the environment says of the places is for another router."""
-    from router.cli.config import load_settings
-
-    return load_settings(
-        data=folder,
-        host=_HOST,
-        port=0,
-        public_url="",
-        redis_url="",
-        broker_url="",
-        dispatcher_metrics_port=0,
-        timekeeper_metrics_port=0,
-        log_level="error",
-        open_seeds=False,
-        lease_seconds=3.0,
-        skew_seconds=0.5,
-        pickup_seconds=2.0,
-        radio_seconds=5.0,
-        online_window_seconds=6.0,
-        republish_seconds=2.0,
-        retry_seed_seconds=2.0,
-        breaker_pause_seconds=2.0,
-        max_attempts=20,
-        accept_when="country",
-        parts_per_half_hour=0,
-        parts_per_hour=0,
-        parts_per_day=0,
-    )
