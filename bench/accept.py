@@ -5,7 +5,6 @@ append-only file on. No dispatcher runs: that is `bench flow`.
 """
 
 import argparse
-import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ import msgspec
 import uvloop
 
 from bench import load
-from bench.figures import progress, tell
+from bench.figures import medians, progress, tell
+from bench.gauges import Cpu
 from bench.servers import free_port, process, router, wait_until_ready
 from router.embedded import EmbeddedRedis
 
@@ -33,22 +33,22 @@ def run(arguments: Sequence[str]) -> None:
             headers = {"Authorization": f"Bearer {ours.account_key()}"}
             values: list[float] = []
             baselines: list[float] = []
-            waits: list[load.Outcome] = []
+            found: list[dict[str, float]] = []
             for turn in range(options.runs):
                 progress(__name__, turn, options.runs)
                 requests = _requests(turn, options.requests, headers)
                 baselines.append(uvloop.run(load.run(bare_port, requests, options.connections)).per_second)
+                cpu = Cpu({"api": ours.pid, "redis": redis.pid})
                 outcome = uvloop.run(load.run(port, requests, options.connections))
                 if set(outcome.statuses) != {_OK}:
                     raise RuntimeError(f"not all were accepted: {outcome.statuses}")
                 values.append(outcome.per_second)
-                waits.append(outcome)
-    details = {
-        "connections": float(options.connections),
-        "p50_ms": round(statistics.median(outcome.quantile(0.5) for outcome in waits) * 1000, 2),
-        "p99_ms": round(statistics.median(outcome.quantile(0.99) for outcome in waits) * 1000, 2),
-    }
-    tell("accept", "accepted", "requests/s", values, baselines, details)
+                found.append(_details(outcome) | cpu.per(len(requests), "request"))
+    tell("accept", "accepted", "requests/s", values, baselines, {"connections": float(options.connections), **medians(found)})
+
+
+def _details(outcome: load.Outcome) -> dict[str, float]:
+    return {"p50_ms": round(outcome.quantile(0.5) * 1000, 2), "p99_ms": round(outcome.quantile(0.99) * 1000, 2)}
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

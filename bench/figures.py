@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -22,7 +22,18 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 def progress(bench: str, turn: int, runs: int) -> None:
     """Says on stderr which run begins."""
-    print(f"{bench}: run {turn + 1} of {runs}", file=sys.stderr, flush=True)
+    say(bench, f"run {turn + 1} of {runs}")
+
+
+def say(bench: str, what: str) -> None:
+    """Says on stderr what is going on."""
+    print(f"{bench}: {what}", file=sys.stderr, flush=True)
+
+
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The details of several runs in one: the median of each that every run has."""
+    shared = [name for name in runs[0] if all(name in run for run in runs)] if runs else []
+    return {name: round(statistics.median(run[name] for run in runs), 2) for name in shared}
 
 
 def tell(

@@ -39,29 +39,25 @@ def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + _HEAD_END + body
 
 
-class _Connection(asyncio.Protocol):
-    def __init__(self, requests: Iterator[bytes], statuses: Counter[int], latencies: list[float], done: "asyncio.Future[None]") -> None:
-        self._requests = requests
-        self._statuses = statuses
-        self._latencies = latencies
-        self._done = done
+class Exchange(asyncio.Protocol):
+    """One kept-alive connection with one request in flight at the most; `answered` and `ended` are for the kind of load to say."""
+
+    def __init__(self) -> None:
+        self.sent_at = 0.0
         self._buffer = b""
-        self._sent_at = 0.0
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._next()
 
-    def _next(self) -> None:
-        request = next(self._requests, None)
-        if self._transport is None:
-            return
-        if request is None:
+    def send(self, request: bytes) -> None:
+        if self._transport is not None:
+            self.sent_at = time.perf_counter()
+            self._transport.write(request)
+
+    def close(self) -> None:
+        if self._transport is not None:
             self._transport.close()
-            return
-        self._sent_at = time.perf_counter()
-        self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -74,12 +70,47 @@ class _Connection(asyncio.Protocol):
         length = int(head[start : stop if stop >= 0 else None])
         if len(self._buffer) < end + 4 + length:
             return
-        self._statuses[int(self._buffer[9:12])] += 1
-        self._latencies.append(time.perf_counter() - self._sent_at)
+        status, body = int(self._buffer[9:12]), self._buffer[end + 4 :]
         self._buffer = b""
-        self._next()
+        self.answered(status, body)
 
     def connection_lost(self, _: Exception | None) -> None:
+        self.ended()
+
+    def answered(self, status: int, body: bytes) -> None:
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        raise NotImplementedError
+
+
+class _Connection(Exchange):
+    """Sends the next request as soon as the last one is answered."""
+
+    def __init__(self, requests: Iterator[bytes], statuses: Counter[int], latencies: list[float], done: "asyncio.Future[None]") -> None:
+        super().__init__()
+        self._requests = requests
+        self._statuses = statuses
+        self._latencies = latencies
+        self._done = done
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._next()
+
+    def _next(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self.close()
+        else:
+            self.send(request)
+
+    def answered(self, status: int, body: bytes) -> None:
+        self._statuses[status] += 1
+        self._latencies.append(time.perf_counter() - self.sent_at)
+        self._next()
+
+    def ended(self) -> None:
         if not self._done.done():
             self._done.set_result(None)
 

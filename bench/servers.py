@@ -31,6 +31,7 @@ class Bench(msgspec.Struct, frozen=True):
     url: str
     port: int
     data: Path
+    pid: int
 
     def operator(self, method: str, path: str, body: Any = None) -> Any:
         """A call of the operator API. Raises httpx.HTTPStatusError."""
@@ -69,7 +70,7 @@ def router(role: str, port: int, settings: dict[str, str], *arguments: str) -> I
         environment = {"SEEDROUTER_DATA": str(data), "SEEDROUTER_PORT": str(port), "SEEDROUTER_LOG_LEVEL": "warning"} | settings
         log = Path(folder) / "log"
         with process(["-m", "router.cli.main", role, *arguments], environment, log) as child:
-            bench = Bench(f"http://127.0.0.1:{port}", port, data)
+            bench = Bench(f"http://127.0.0.1:{port}", port, data, child.pid)
             wait_until_ready(f"{bench.url}/health/ready", child, log)
             yield bench
 

@@ -33,8 +33,8 @@ class Settings(BaseSettings):
 
     # Where things are
     data: Path = Field(default_factory=default_data, description="the data folder: embedded Redis, secrets, run.json")
-    redis_url: str = Field(default="", description="redis://, rediss:// or unix://; empty = bring one along in the data folder")
-    broker_url: str = Field(default="", description="kombu URL of the queue; empty = the same Redis")
+    redis_url: str = Field(default="", description="a Redis URL (docs/brokers.md); empty = bring one along in the data folder")
+    broker_url: str = Field(default="", description="where the queue is: a Redis URL or amqp:// (docs/brokers.md); empty = the same Redis")
     host: str = Field(default="127.0.0.1", description="address the API listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="port of the API")
     public_url: str = Field(default="", description="how clients reach the API, where it differs")
@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     max_messages_per_pull: int = Field(default=100, ge=1, le=1000, description="messages a seed may fetch in one call")
     max_reports_per_call: int = Field(default=1000, ge=1, description="reports a seed may send in one call")
     max_wait_seconds: float = Field(default=30.0, ge=0, le=120, description="of a seed's long-poll")
+    gather_seconds: float = Field(
+        default=0.1, ge=0, le=5, description="a seed that was just given messages gets the next ones so much later: fewer and larger pulls"
+    )
     max_text_length: int = Field(default=1600, ge=1, description="characters of a plain SMS")
     retention_seconds: int = Field(default=7 * 86400, ge=60, description="how long a record is kept after its message's time is over")
     idempotency_seconds: int = Field(default=86400, ge=60, description="how long an Idempotency-Key is remembered")
@@ -83,7 +86,7 @@ class Settings(BaseSettings):
     # Workers
     prefetch: int = Field(default=100, ge=1, le=10000, description="messages a dispatcher takes from the queue at once")
     visibility_timeout_seconds: float = Field(
-        default=30.0, ge=5, description="stock Redis transport: when what a dead dispatcher held returns"
+        default=30.0, ge=5, description="queue on Redis: when what a dead dispatcher held is taken over"
     )
     timer_shards: int = Field(default=4, ge=1, le=256, description="must be the same for all roles")
     stop_grace_seconds: float = Field(default=20.0, ge=1, description="how long a role may take to finish what it has in hand")

@@ -18,6 +18,8 @@ import redis
 
 from bench import load
 from router.embedded import socket_path
+from router.store.accounts import Accounts
+from router.store.messages import Messages
 from tests.stack import QUICK, free_port, wait_for
 from workers.simulator.behaviour import Behaviour
 from workers.simulator.fleet import FleetOptions, run_fleet
@@ -98,9 +100,16 @@ class Up:
         return Account(self, str(made["id"]), str(made["key"]))
 
     def message_ids(self, account_id: str) -> list[str]:
-        """All reference ids of an account, read where they rest, so that no limit cuts them."""
+        """All reference ids of an account that were recorded, read where they rest, so that no limit cuts them.
+
+        Its listing holds also those that were admitted and never recorded; nobody was told of them.
+        """
         with self._redis() as client:
-            return [message_id.decode() for message_id in client.zrange(f"acct:{{{account_id}}}:messages", 0, -1)]
+            listed = [fields[b"i"].decode() for _, fields in client.xrange(Accounts.key(account_id, "messages"))]
+            pipe = client.pipeline(transaction=False)
+            for message_id in listed:
+                pipe.strlen(Messages.key(message_id))
+            return [message_id for message_id, size in zip(listed, pipe.execute(), strict=True) if Messages.parse_recorded(size)]
 
 
 class Account:

@@ -25,13 +25,17 @@ from workers.role import starting
 
 _log = structlog.get_logger()
 _LOOK_EVERY_SECONDS = 0.1
+_SHORTEST_PAUSE_SECONDS = 0.09
+_LONGEST_PAUSE_SECONDS = 1.0
+_HEARD_PER_LOOK = 1000
 _OBSERVE_EVERY_SECONDS = 1.0
+_SEEDS_PER_OBSERVED_SECOND = 10_000
 _FRUITLESS_SECONDS = 0.5
 """A parking lot none of whose first messages could leave is left alone for so long."""
 
 
 class Dispatcher:
-    """The loop's work; `Dispatch` and its directory are used by one task at a time."""
+    """The loop's work: batches from the queue, several at a time, and a look round every tenth of a second."""
 
     def __init__(self, wiring: Wiring) -> None:
         store, clock, rules = wiring.store, wiring.clock, wiring.rules
@@ -40,29 +44,32 @@ class Dispatcher:
         self._directory = Directory(rules)
         self._fleet = FleetCopy(store, self._directory, clock, rules)
         self._dispatch = Dispatch(store, wiring.transitions, self._directory, FailoverBudget(rules), clock, rules)
-        self._turn = asyncio.Lock()
+        self._looking = asyncio.Lock()
         self._left_alone_until: dict[str, float] = {}
+        self._observe_at = 0.0
 
     async def handle(self, entries: Sequence[Entry]) -> Mapping[str, DeadReason]:
         """A batch from the queue."""
-        async with self._turn:
-            await self._look()
-            missing = await self._dispatch.run([entry.id for entry in entries])
+        await self._look()
+        missing = await self._dispatch.run([entry.id for entry in entries])
         return dict.fromkeys(missing, "unknown_message")
 
     async def look_round(self) -> None:
         """Keeps the copy of the fleet fresh while the queue is idle, and lets parked messages go."""
-        async with self._turn:
-            await self._look(force=True)
-            for lot, waiting in self._fleet.parked.items():
-                if waiting:
-                    await self._empty(lot, waiting)
+        await self._look()
+        for lot, waiting in list(self._fleet.parked.items()):
+            if waiting:
+                await self._empty(lot, waiting)
         metrics.LAST_RUN.labels("dispatcher").set(time.time())
 
-    async def _look(self, *, force: bool = False) -> None:
-        now = self._clock.now()
-        if force or now - self._fleet.looked_at >= _LOOK_EVERY_SECONDS:
-            await self._fleet.refresh()
+    async def _look(self) -> None:
+        """One look at a time: who comes while another looks is content with what that one saw before."""
+        # A large fleet pings some thousand times a second: looked at more seldom, each look finds as many
+        pause = min(_LONGEST_PAUSE_SECONDS, _SHORTEST_PAUSE_SECONDS * max(1.0, self._fleet.heard / _HEARD_PER_LOOK))
+        is_due = self._clock.now() - self._fleet.looked_at >= pause
+        if is_due and (not self._looking.locked() or not self._fleet.looked_at):
+            async with self._looking:
+                await self._fleet.refresh()
 
     async def _empty(self, lot: str, waiting: int) -> None:
         now = self._clock.now()
@@ -77,7 +84,10 @@ class Dispatcher:
             self._left_alone_until[lot] = now + _FRUITLESS_SECONDS
 
     async def observe(self) -> None:
-        self._fleet.observe()
+        """Sets the gauges of the fleet: it has to be walked, so for a large one more seldom."""
+        if time.monotonic() >= self._observe_at:
+            self._observe_at = time.monotonic() + len(self._directory) / _SEEDS_PER_OBSERVED_SECOND
+            self._fleet.observe()
 
 
 async def _main(settings: Settings, secrets: Secrets) -> None:

@@ -12,6 +12,7 @@ import uvloop
 from prometheus_client import start_http_server
 
 from router.domain.errors import Unavailable
+from router.garbage import collect_less
 from router.lifeline import follow_parent
 from router.secrets import Secrets
 from router.services.wiring import Wiring, running, wire
@@ -55,6 +56,7 @@ async def starting(settings: Settings, secrets: Secrets, name: str, metrics_port
     port = _serve_metrics(settings.host, metrics_port)
     wiring = wire(settings, secrets)
     async with running(wiring):
+        collect_less()
         _log.info(f"{name}.starts", metrics_port=port)
         yield Role(wiring=wiring, stopping=stopping)
     _log.info(f"{name}.stopped")

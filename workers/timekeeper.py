@@ -36,7 +36,8 @@ class Timekeeper:
         metrics.DEAD_LETTER_DEPTH.set(self._publisher.dead_letters)
 
     async def tidy(self) -> None:
-        await self._timekeeping.confirm_admissions()
+        while await self._timekeeping.confirm_admissions() and not self._stopping.is_set():
+            pass
         await self._timekeeping.tidy(self._guest_seconds)
 
 

@@ -12,7 +12,7 @@ from litestar.connection import ASGIConnection
 
 from router.clock import Clock
 from router.domain.errors import Unauthorized
-from router.queue.publisher import BatchingPublisher
+from router.queue.entries import QueuePublisher
 from router.secrets import Secrets
 from router.services import wiring
 from router.services.accounts import AccountAdmin, AccountDirectory
@@ -37,7 +37,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Secrets
     clock: Clock
     store: Store
-    publisher: BatchingPublisher
+    publisher: QueuePublisher
     accounts: AccountDirectory
     admin: AccountAdmin
     presence: Presence
@@ -61,9 +61,14 @@ def parts_of(connection: "ASGIConnection[Any, Any, Any, Any]") -> Parts:
     return parts
 
 
+def header_of(connection: "ASGIConnection[Any, Any, Any, Any]", name: bytes) -> str:
+    """The first header of that (lower-case) name, or an empty text; without litestar's parsing of all of them."""
+    return next((value.decode("latin-1") for key, value in connection.scope["headers"] if key == name), "")
+
+
 def bearer_of(connection: "ASGIConnection[Any, Any, Any, Any]") -> str:
     """The bearer token of a request; empty where there is none."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    scheme, _, token = header_of(connection, b"authorization").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
@@ -86,7 +91,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         presence=presence,
         submit=Submit(store, base.publisher, transitions, accounts, presence, clock, rules, settings, pepper),
         codes=Codes(store, transitions, pepper),
-        outbox=Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds),
+        outbox=Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds, gather_seconds=settings.gather_seconds),
         seeds=SeedRegistry(store, clock, rules, settings),
         inquiry=Inquiry(store, transitions, clock, rules),
         closing=asyncio.Event(),

@@ -12,6 +12,7 @@ import uvicorn
 
 from router.api.app import create_app
 from router.api.parts import Parts
+from router.garbage import collect_less
 from router.lifeline import follow_parent
 from router.secrets import Secrets
 from router.settings import Settings
@@ -45,6 +46,7 @@ def serve(settings: Settings, secrets: Secrets) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody here asks where a request came from
         backlog=4096,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.stop_grace_seconds),
@@ -66,6 +68,7 @@ def serve(settings: Settings, secrets: Secrets) -> int:
 
 def _introduce(app: Any, server: _Server, settings: Settings) -> None:
     server.parts = app.state["parts"]
+    collect_less()
     if settings.open_seeds:
         _log.warning("seeds.open", hint="any seed that pings is given messages; for closed networks only")
     _log.info("api.starts", host=settings.host, port=settings.port)

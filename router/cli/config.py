@@ -29,6 +29,23 @@ def load_settings(exit_code: int = FAILED, **given: Any) -> "Settings":
         raise CliError("wrong settings (see `seedrouter settings`):\n  " + "\n  ".join(faults), exit_code) from None
 
 
+def check_urls(settings: "Settings", exit_code: int = FAILED) -> None:
+    """Are the URLs of Redis and of the queue such as can be used? Raises `CliError`; nothing is connected."""
+    from router.queue.broker import Broker
+    from router.redis_link import read_url
+
+    try:
+        if settings.redis_url:
+            read_url(settings.redis_url)
+    except ValueError as error:
+        raise CliError(f"{PREFIX}REDIS_URL: {error}", exit_code) from None
+    try:
+        if settings.broker_url:
+            Broker(settings.broker_url).connect()
+    except (ValueError, LookupError) as error:
+        raise CliError(f"{PREFIX}BROKER_URL: {error.args[0] if error.args else error}", exit_code) from None
+
+
 def load_all_secrets(settings: "Settings", exit_code: int = FAILED) -> "Secrets":
     """The secrets of the data folder, made where they are missing. Raises `CliError`."""
     from router.domain.errors import RouterError

@@ -3,13 +3,13 @@
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import typer
 
+from router.cli.checks import ANSWER_SECONDS, Check, Status
 from router.cli.errors import FAILED, CliError
 from router.cli.options import Json, OwnData, RedisUrl
 from router.cli.output import print_json, print_rich
@@ -17,22 +17,9 @@ from router.cli.output import print_json, print_rich
 if TYPE_CHECKING:
     from router.settings import Settings
 
-Status = Literal["ok", "warn", "fail"]
 _OLDEST_PYTHON: Final = (3, 11)
-_OLDEST_REDIS: Final = (6, 2)
 _OPEN_FILES: Final = 4096
-_CLOCK_OFFSET_SECONDS: Final = 1.0
-_ANSWER_SECONDS: Final = 5.0
 _STYLES: Final[dict[Status, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing looked at. `advice` says what to do where it is not ok."""
-
-    name: str
-    status: Status
-    found: str
-    advice: str = ""
 
 
 def doctor(data: OwnData = None, redis_url: RedisUrl = None, as_json: Json = False) -> None:
@@ -71,9 +58,7 @@ def check_redis_binary(settings: "Settings") -> Iterator[Check]:
 
 def check_redis(settings: "Settings") -> Iterator[Check]:
     """The one that is given, or that runs on the data folder."""
-    import redis
-
-    from router.cli.config import without_password
+    from router.cli.doctor_servers import look_at_redis
     from router.embedded import socket_path
 
     url = settings.redis_url
@@ -83,13 +68,21 @@ def check_redis(settings: "Settings") -> Iterator[Check]:
             yield Check("Redis", "ok", "none is given and none runs on the data folder: `up` brings one along")
             return
         url = f"unix://{path}?db=0"
-    name = f"Redis {without_password(url)}"
-    try:
-        with redis.Redis.from_url(url, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS) as client:
-            yield from _check_server(client, name)
-    except (redis.RedisError, OSError, ValueError) as error:
-        advice = "is it running, and are the URL and the password right? (SEEDROUTER_REDIS_URL, --redis-url)"
-        yield Check(name, "fail", f"does not answer: {error or type(error).__name__}", advice)
+    yield from look_at_redis(url, "Redis", "SEEDROUTER_REDIS_URL, --redis-url")
+
+
+def check_broker(settings: "Settings") -> Iterator[Check]:
+    """The queue's, where it is another than the store's Redis."""
+    from router.cli.doctor_servers import look_at_broker, look_at_redis
+    from router.redis_link import SCHEMES
+
+    url = settings.broker_url
+    if not url or url == settings.redis_url:
+        yield Check("broker", "ok", "the store's Redis")
+    elif url.split("://", 1)[0] in SCHEMES:
+        yield from look_at_redis(url, "broker Redis", "SEEDROUTER_BROKER_URL")
+    else:
+        yield from look_at_broker(url, "SEEDROUTER_BROKER_URL")
 
 
 def check_data(settings: "Settings") -> Iterator[Check]:
@@ -159,6 +152,7 @@ _LOOKS: Final[tuple[Callable[["Settings"], Iterator[Check]], ...]] = (
     check_python,
     check_redis_binary,
     check_redis,
+    check_broker,
     check_data,
     check_port,
     check_open_files,
@@ -174,41 +168,11 @@ def _safely(look: "Callable[[Settings], Iterator[Check]]", settings: "Settings")
         yield Check(look.__name__.removeprefix("check_"), "fail", str(error))
 
 
-def _check_server(client: Any, name: str) -> Iterator[Check]:
-    before = time.time()
-    seconds, microseconds = client.time()
-    offset = seconds + microseconds / 1e6 - (before + time.time()) / 2
-    version = str(client.info("server").get("redis_version", "0"))
-    enough = tuple(int(part) for part in version.split(".")[:2]) >= _OLDEST_REDIS
-    yield Check(name, "ok" if enough else "fail", version, "" if enough else "Seedrouter needs Redis 6.2 or newer, or Valkey")
-    yield _check_option(client, "appendonly", "yes", "a restart would lose accepted messages")
-    yield _check_option(client, "maxmemory-policy", "noeviction", "a full Redis would drop accepted messages")
-    exact = abs(offset) <= _CLOCK_OFFSET_SECONDS
-    advice = "" if exact else "run an NTP client on both machines"
-    yield Check("Redis' clock", "ok" if exact else "warn", f"{offset:+.3f} s from this machine's", advice)
-
-
-def _check_option(client: Any, option: str, value: str, why: str) -> Check:
-    import redis
-
-    try:
-        found = _text(client.config_get(option), option)
-    except redis.ResponseError:
-        return Check(f"Redis {option}", "warn", "cannot be asked (CONFIG is not allowed)", f"see to it that it is {value}: {why}")
-    good = found == value
-    return Check(f"Redis {option}", "ok" if good else "fail", found or "unknown", "" if good else f"set it to {value}: {why}")
-
-
-def _text(answer: dict[Any, Any], option: str) -> str:
-    found = answer.get(option, answer.get(option.encode(), ""))
-    return found.decode() if isinstance(found, bytes) else str(found)
-
-
 def _check_running(url: str, pid: int) -> Check:
     import httpx
 
     try:
-        ready = httpx.get(f"{url}/health/ready", timeout=_ANSWER_SECONDS, trust_env=False).status_code == httpx.codes.OK
+        ready = httpx.get(f"{url}/health/ready", timeout=ANSWER_SECONDS, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         advice = "it was killed, or hangs: start `seedrouter up` again; it cleans up"
         return Check("router", "fail", f"run.json says {url} (pid {pid}), and nothing answers there", advice)

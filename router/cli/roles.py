@@ -40,7 +40,7 @@ def timekeeper(data: OwnData = None, redis_url: RedisUrl = None, broker_url: Bro
 
 
 def _prepare(**given: Any) -> "tuple[Settings, Secrets]":
-    from router.cli.config import load_all_secrets, load_settings
+    from router.cli.config import check_urls, load_all_secrets, load_settings
     from router.cli.logs import configure_logs
 
     settings = load_settings(MISCONFIGURED, **given)
@@ -50,6 +50,7 @@ def _prepare(**given: Any) -> "tuple[Settings, Secrets]":
             "`seedrouter up` brings one along",
             MISCONFIGURED,
         )
+    check_urls(settings, MISCONFIGURED)
     configure_logs(settings.log_format, settings.log_level)
     return settings, load_all_secrets(settings, MISCONFIGURED)
 

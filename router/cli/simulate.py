@@ -74,7 +74,9 @@ def simulate(
         seed=randomness,
         first_number=first_number,
     )
-    report = asyncio.run(_run(options))
+    import uvloop
+
+    report = uvloop.run(_run(options))
     if as_json:
         import msgspec
 

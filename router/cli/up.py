@@ -41,12 +41,13 @@ def up(
     ] = None,
 ) -> None:
     """Run the whole router on this machine, with a Redis of its own unless --redis-url is given."""
-    from router.cli.config import load_settings
+    from router.cli.config import check_urls, load_settings
     from router.cli.logs import configure_logs
 
     settings = load_settings(
         host=host, port=port, data=data, redis_url=redis_url, broker_url=broker_url, open_seeds=open_seeds or None
     )
+    check_urls(settings)
     configure_logs(settings.log_format, settings.log_level)
     stack = Stack(settings, simulate=simulate)
 

@@ -10,6 +10,7 @@ Rejected: filtering the whole carrier per message (linear in the fleet), and a s
 import heapq
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 from router.domain.pools import Pool, make_pool
 from router.domain.rules import Rules
@@ -18,6 +19,9 @@ from router.domain.selection import Choice, Need, Reason, choose_seed, why_not
 
 LOOKS = 64
 """Candidates looked at per message at the most, where a pool holds many that this one message cannot use."""
+
+_USED_KEPT_SECONDS = 60.0
+"""Quotas are counted by the minute: what a copy knows of them is not older than that, where the seed is heard of."""
 
 _LEAVES_POOL: frozenset[Reason] = frozenset({"not enrolled", "disabled", "draining", "offline", "tripped", "quota used", "no room"})
 
@@ -29,6 +33,7 @@ class Directory:
         self._rules = rules
         self._rng = rng or random.Random()
         self._seeds: dict[str, Seed] = {}
+        self._read_at: dict[str, float] = {}
         self._pools: dict[str, Pool] = {}
         self._probes: list[tuple[float, str]] = []
         self._probe_at: dict[str, float] = {}
@@ -53,7 +58,20 @@ class Directory:
         if known is not None and known.carrier != seed.carrier:
             self._pool(known.carrier).remove(seed.id)
         self._seeds[seed.id] = seed
+        self._read_at[seed.id] = now
         self._place(seed, now)
+
+    def heard(self, seed_id: str, at: float) -> bool:
+        """A sign of life, and nothing else is known to have changed. False where it has to be read: it is not among the ready."""
+        seed = self._seeds.get(seed_id)
+        if seed is None or seed_id not in self._pool(seed.carrier):
+            return False
+        if any(seed.used) and at - self._read_at[seed_id] >= _USED_KEPT_SECONDS and any(seed.quota_limits(self._rules)):
+            # What it sent an hour ago may count no more
+            return False
+        seed.lps = at
+        self._pool(seed.carrier).add(seed)
+        return True
 
     def reserve(self, seed_id: str, parts: int) -> None:
         """Counts what this dispatcher has just given to a seed, so that the next choice sees it before the store is read again."""
@@ -129,18 +147,11 @@ class Directory:
         pool = self._pools.get(carrier)
         if pool is None:
             return Choice()
-        met: list[Seed] = []
-
-        def draw() -> Iterator[Seed]:
-            for seed_id in pool.draw():
-                seed = self._seeds[seed_id]
-                met.append(seed)
-                yield seed
-                if len(met) >= LOOKS:
-                    return
-
-        choice = choose_seed(draw(), need, now, self._rules)
-        for seed in met:
+        candidates = islice(map(self._seeds.__getitem__, pool.draw()), LOOKS)
+        useless: list[Seed] = []
+        choice = choose_seed(candidates, need, now, self._rules, useless)
+        for seed in useless:
+            # Useless for this message, or for any?
             reason = why_not(seed, Need(carrier=carrier, country=need.country), now, self._rules)
             if reason in _LEAVES_POOL:
                 self._take_out(seed, reason)

@@ -34,8 +34,8 @@ OPEN_ATTEMPTS: frozenset[AttemptState] = frozenset({"assigned", "handed", "radio
 """Attempts that hold a place at their seed."""
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One try of a message on one seed. Times are Unix seconds by the router's clock."""
+class Attempt(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One try of a message on one seed. Times are Unix seconds by the router's clock. Fields are kept by their order: add new ones last."""
 
     number: int
     seed: str
@@ -61,8 +61,11 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.handed_at is not None
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One text to one recipient. The text itself is not here: it is sealed beside the record, and erased when it is no longer needed."""
+class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One text to one recipient. The text itself is not here: it is sealed beside the record, and erased when it is no longer needed.
+
+    Fields are kept by their order: add new ones last, with a default.
+    """
 
     id: str
     account: str
@@ -82,7 +85,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Why it is in its end state; also the last failure, while it waits for its next attempt."""
     attempts: tuple[Attempt, ...] = ()
     ambiguous_policy: AmbiguousPolicy = "wait"
-    code_hash: str | None = None
+    code_hash: bytes | None = None
     code_length: int = 0
     tries_left: int = 0
     queued_at: float = 0.0

@@ -28,6 +28,10 @@ class Pool(Protocol):
         ...
 
 
+_FEW = 8
+"""Draws that most choices are content with."""
+
+
 def make_pool(policy: Policy, rng: random.Random) -> Pool:
     """The pool for a policy."""
     match policy:
@@ -71,12 +75,20 @@ class RandomPool:
         """The order is random anyway."""
 
     def draw(self) -> Iterator[str]:
-        ids, places = self._ids, self._places
+        ids, places, rng = self._ids, self._places, self._rng.random
+        met: set[str] = set()
+        # The first few of many: drawn without the work of putting each aside
+        while len(met) < _FEW < len(ids) // _FEW:
+            seed_id = ids[int(rng() * len(ids))]
+            if seed_id not in met:
+                met.add(seed_id)
+                yield seed_id
         for first in range(len(ids)):
-            other = self._rng.randrange(first, len(ids))
+            other = first + int(rng() * (len(ids) - first))
             ids[first], ids[other] = ids[other], ids[first]
             places[ids[first]], places[ids[other]] = first, other
-            yield ids[first]
+            if ids[first] not in met:
+                yield ids[first]
 
 
 class FreshestPool:

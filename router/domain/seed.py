@@ -4,6 +4,8 @@ import msgspec
 
 from router.domain.rules import Rules
 
+_UNBOUNDED = 1_000_000
+
 
 class Quota(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How many parts a SIM may send per window. None = the router's setting, 0 = no limit."""
@@ -76,15 +78,24 @@ class Seed(msgspec.Struct, kw_only=True):
 
     def quota_limits(self, rules: Rules) -> tuple[int, int, int]:
         """Parts per half hour, hour and day; 0 = no limit."""
-        defaults = (rules.parts_per_half_hour, rules.parts_per_hour, rules.parts_per_day)
-        own = (self.quota.half_hour, self.quota.hour, self.quota.day)
-        half_hour, hour, day = (fallback if limit is None else limit for limit, fallback in zip(own, defaults, strict=True))
-        return half_hour, hour, day
+        quota = self.quota
+        return (
+            rules.parts_per_half_hour if quota.half_hour is None else quota.half_hour,
+            rules.parts_per_hour if quota.hour is None else quota.hour,
+            rules.parts_per_day if quota.day is None else quota.day,
+        )
 
     def quota_left(self, rules: Rules) -> int:
         """Parts that every window still allows."""
-        left = [limit - used for limit, used in zip(self.quota_limits(rules), self.used, strict=True) if limit > 0]
-        return max(0, min(left, default=1_000_000))
+        # Written out: this is asked of every candidate of every message
+        half_hour, hour, day = self.quota_limits(rules)
+        used = self.used
+        left = half_hour - used[0] if half_hour > 0 else _UNBOUNDED
+        if hour > 0 and hour - used[1] < left:
+            left = hour - used[1]
+        if day > 0 and day - used[2] < left:
+            left = day - used[2]
+        return max(0, left)
 
     def capacity(self, rules: Rules) -> int:
         """Parts it may hold at once: what it can send within the planned share of a lease, at least one (research/routing.md)."""
@@ -94,9 +105,8 @@ class Seed(msgspec.Struct, kw_only=True):
         return max(1, int(rules.lease_seconds * rules.lease_fill / pace)) if pace > 0 else 1
 
     def has_room(self, parts: int, rules: Rules) -> bool:
-        """A message longer than the capacity still fits an idle seed, if the quota allows."""
-        fits = self.in_flight == 0 or self.in_flight + parts <= self.capacity(rules)
-        return fits and parts <= self.quota_left(rules)
+        """A message longer than the capacity still fits an idle seed. The quota is another question."""
+        return self.in_flight == 0 or self.in_flight + parts <= self.capacity(rules)
 
     def score(self, rules: Rules) -> float:
         """Lowest is best (research/routing.md, best of five)."""

@@ -36,6 +36,8 @@ def count_segments(text: str) -> Segments:
 
     Neither an escape pair nor a surrogate pair is split over two parts. An empty text is one part. A lone surrogate is a unit.
     """
+    if len(text) <= _GSM7_SINGLE and _GSM7_BASIC.issuperset(text):
+        return Segments(encoding="gsm7", units=len(text), parts=1)
     if _GSM7.issuperset(text):
         widths = [2 if character in _GSM7_EXTENSION else 1 for character in text]
         return Segments(encoding="gsm7", units=sum(widths), parts=_parts(widths, _GSM7_SINGLE, _GSM7_PART))

@@ -85,8 +85,11 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
     return None
 
 
-def choose_seed(candidates: Iterable[Seed], need: Need, now: float, rules: Rules) -> Choice:
-    """The best of the candidates, taken from the iterable only as far as needed: as many looks for 100 seeds as for 100,000."""
+def choose_seed(candidates: Iterable[Seed], need: Need, now: float, rules: Rules, useless: list[Seed] | None = None) -> Choice:
+    """The best of the candidates, taken from the iterable only as far as needed: as many looks for 100 seeds as for 100,000.
+
+    Those that were passed over are added to `useless`.
+    """
     wanted = rules.choices if rules.policy == "balanced" else 1
     eligible: list[tuple[float, Seed]] = []
     passed_over: dict[Reason, int] = {}
@@ -94,6 +97,8 @@ def choose_seed(candidates: Iterable[Seed], need: Need, now: float, rules: Rules
         reason = why_not(seed, need, now, rules)
         if reason is not None:
             passed_over[reason] = passed_over.get(reason, 0) + 1
+            if useless is not None:
+                useless.append(seed)
             continue
         eligible.append((seed.score(rules), seed))
         if len(eligible) == wanted:

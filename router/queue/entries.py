@@ -20,6 +20,13 @@ class Entry(msgspec.Struct, frozen=True):
         return cls(message.id, message.lane, now)
 
 
+class LaneState(msgspec.Struct, frozen=True):
+    """How full a lane is. `oldest_at` is None where it is empty, or the broker cannot tell."""
+
+    depth: int
+    oldest_at: float | None = None
+
+
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Entry).decode
 
@@ -30,3 +37,17 @@ class Publisher(Protocol):
     async def publish(self, entries: Sequence[Entry]) -> None:
         """Returns when all of them are on the queue. Raises `Unavailable` when that is not certain; twice is harmless."""
         ...
+
+
+class QueuePublisher(Publisher, Protocol):
+    """A publisher with a connection, to be started and stopped. `lanes` is how full the queue was about a second ago."""
+
+    lanes: dict[Lane, LaneState]
+    dead_letters: int
+
+    @property
+    def depth(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...

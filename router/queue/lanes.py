@@ -1,11 +1,13 @@
 """Priorities without starvation: in which order a consumer looks at the lanes."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from router.domain.message import LANES
 
 TURNS = 20
 _NOTIFICATION_EVERY = 5
+DEAD_QUEUE: Final = "seedrouter.dead"
 QUEUES = {lane: f"seedrouter.{lane}" for lane in LANES}
 
 

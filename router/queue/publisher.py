@@ -16,9 +16,10 @@ from kombu import Connection, Producer
 
 from router.domain.errors import Unavailable
 from router.domain.message import LANES, Lane
-from router.queue.broker import DEAD_QUEUE, Broker, LaneState
-from router.queue.entries import Entry, encode
-from router.queue.lanes import QUEUES
+from router.queue.broker import Broker
+from router.queue.entries import Entry, LaneState, encode
+from router.queue.lanes import DEAD_QUEUE, QUEUES
+from router.queue.rabbitmq import Blocked
 
 _log = structlog.get_logger()
 _BATCH = 500
@@ -39,6 +40,8 @@ class _Parcel(msgspec.Struct, frozen=True):
             return
         if error is None:
             self.done.set_result(None)
+        elif isinstance(error, Unavailable):
+            self.done.set_exception(Unavailable(str(error), error.retry_after_seconds))
         else:
             self.done.set_exception(Unavailable(f"the queue cannot be reached: {type(error).__name__}"))
 
@@ -110,6 +113,11 @@ class BatchingPublisher:
         for attempt in range(_TRIES):
             try:
                 link.send(entries)
+            except Blocked as blocked:
+                # Its connection is kept: it tells when that is over, and another would be blocked as well
+                error = blocked
+                _log.warning("queue.blocked", entries=len(entries))
+                break
             except Exception as failure:  # noqa: BLE001 - every broker library has errors of its own; each caller is told
                 error = failure
                 link.close()
@@ -123,6 +131,8 @@ class BatchingPublisher:
     def _look(self, link: "_Link") -> None:
         try:
             self.lanes, self.dead_letters = link.look()
+        except Blocked:
+            _log.warning("queue.not_seen", error="blocked")
         except Exception as failure:  # noqa: BLE001 - as above; the figures stay as they were
             link.close()
             _log.warning("queue.not_seen", error=repr(failure))
@@ -139,9 +149,7 @@ class _Link:
     def _open(self) -> Producer:
         if self._producer is None:
             self._connection = self._broker.connect()
-            channel = self._connection.channel()
-            self._broker.declare(channel)
-            self._producer = Producer(channel)
+            self._producer = Producer(self._broker.open_channel(self._connection))
         return self._producer
 
     def send(self, entries: Sequence[Entry]) -> None:

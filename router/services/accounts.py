@@ -39,9 +39,8 @@ class AccountDirectory:
         self._owners: OrderedDict[str, str] = OrderedDict()
         self._accounts: dict[str, Account] = {}
 
-    async def authenticate(self, key: str) -> Account:
-        """The account of an API key, verified against the store's revision. Raises `Unauthorized`."""
-        key_hash = hash_key(key)
+    async def authenticate(self, key_hash: str) -> Account:
+        """The account of an API key, by the key's hash; a copy that says no is read again. Raises `Unauthorized`."""
         account_id = self._owners.get(key_hash) or await self._look_up(key_hash)
         account = self._accounts.get(account_id) or await self.reload(account_id)
         if key_hash not in account.key_hashes or not account.enabled:
@@ -51,14 +50,14 @@ class AccountDirectory:
             raise Unauthorized("unknown or revoked key")
         return account
 
-    async def fresh(self, account: Account, key: str) -> Account:
+    async def fresh(self, account: Account, key_hash: str) -> Account:
         """The account as it is now, for calls that no script checks. Raises `Unauthorized` where the key was revoked meanwhile."""
         batch = self._store.batch()
         batch.add("HGET", Accounts.key(account.id), "rev")
         (rev,) = await batch.run()
         if rev is None or int(rev) != account.rev:
             account = await self.reload(account.id)
-        if hash_key(key) not in account.key_hashes:
+        if key_hash not in account.key_hashes:
             raise Unauthorized("unknown or revoked key")
         return account
 

@@ -36,7 +36,7 @@ class _Assignment(msgspec.Struct, frozen=True):
 
 
 class Dispatch:
-    """One per dispatcher. Calls must not overlap: the directory and the budget are its own."""
+    """One per dispatcher. Calls may overlap: choosing has no wait in it, and who comes second at a seed finds what the first left."""
 
     def __init__(
         self, store: Store, transitions: Transitions, directory: Directory, budget: FailoverBudget, clock: Clock, rules: Rules

@@ -24,12 +24,17 @@ class FleetCopy:
         self._rules = rules
         self._since = 0.0
         self.looked_at = 0.0
+        self.heard = 0
+        """Signs of life that the last look read."""
         self._seen: dict[str, tuple[float, float]] = {}
         self.parked: dict[str, int] = {}
         """How many messages wait, by parking lot, at the last look."""
 
     async def refresh(self) -> None:
-        """Reads every seed that was heard of, or changed, since the last look; and how full the parking lots are."""
+        """Notes every seed that was heard of since the last look, reads those that changed, and how full the parking lots are.
+
+        One that was only heard of, and is ready anyway, is not read again: a hundred thousand seeds ping some thousand times a second.
+        """
         now = self._clock.now()
         carriers = await self._store.seeds.carriers(self._store.batch())
         batch = self._store.batch()
@@ -37,7 +42,12 @@ class FleetCopy:
             Seeds.pinged_since(batch, carrier, self._since)
         Seeds.changed_since(batch, self._since)
         *pings, changes = await batch.run()
-        stale = self._news([pair for flat in pings for pair in _pairs(flat)], 0) | self._news(_pairs(changes), 1)
+        heard = [pair for flat in pings for pair in _pairs(flat)]
+        self.heard = len(heard)
+        stale = self._news(_pairs(changes), 1)
+        for seed_id, at in self._news(heard, 0).items():
+            if seed_id not in stale and not self._directory.heard(seed_id, at):
+                stale[seed_id] = at
         self._since = now - _OVERLAP_SECONDS
         self.looked_at = now
         seeds = await self._store.seeds.load(self._store.batch(), sorted(stale, key=stale.__getitem__), now)

@@ -99,7 +99,7 @@ class Inquiry:
     async def _ids(self, account: str, phone: str) -> list[str]:
         if phone:
             number = parse_number(phone, self._rules.default_region)
-            return await self._store.messages.ids_of_phone(self._store.batch(), number.e164, MAX_FOUND)
+            return await self._store.messages.ids_of_phone(self._store.batch, number.e164, MAX_FOUND)
         accounts = [account] if account else await self._store.accounts.all_ids(self._store.batch())
         return [
             message_id

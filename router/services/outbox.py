@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hmac
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -24,11 +25,13 @@ from router.store.accounts import hash_key
 from router.store.messages import Stored
 from router.store.redis import Batch
 from router.store.seeds import Credentials, Seeds, Slip
-from router.store.store import OUTBOX_CHANNEL, Store
+from router.store.store import Store
 
 _log = structlog.get_logger()
 _LOOK_EVERY_SECONDS = 1.0
 _EARLY_SECONDS = 5.0
+_KEPT = 10_000
+_KEPT_SECONDS = 1.0
 _NOT_THE_SEED = "unknown seed, or not its token"
 
 
@@ -55,38 +58,60 @@ class Report(msgspec.Struct, frozen=True):
 class Outbox:
     """One per api process."""
 
-    def __init__(self, store: Store, transitions: Transitions, clock: Clock, rules: Rules, *, open_seeds: bool) -> None:
+    def __init__(
+        self, store: Store, transitions: Transitions, clock: Clock, rules: Rules, *, open_seeds: bool, gather_seconds: float = 0.0
+    ) -> None:
         self._store = store
         self._transitions = transitions
         self._clock = clock
         self._rules = rules
         self._open_seeds = open_seeds
+        self._gather_seconds = gather_seconds
+        self._handed_at: dict[str, float] = {}
         self.waiters = Waiters(store, clock)
+        self._known: dict[str, tuple[float, Credentials]] = {}
+        """Whom a seed's token proved to be lately, and until when that is believed. What hands over texts asks again."""
 
     async def authenticate(self, seed_id: str, token: str) -> Credentials:
         """Raises `Unauthorized` for a seed that nobody knows, and for a wrong token (invariant 6)."""
         if not is_name(seed_id):
             raise Unauthorized(_NOT_THE_SEED)
+        token_hash = hash_key(token)
+        kept = self._known.get(seed_id)
+        if kept is not None and time.monotonic() < kept[0] and kept[1].token_hash == token_hash:
+            return kept[1]
+        known = await self._ask_who(seed_id, token_hash)
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        self._known[seed_id] = (time.monotonic() + _KEPT_SECONDS, known)
+        return known
+
+    async def _ask_who(self, seed_id: str, token_hash: str) -> Credentials:
         batch = self._store.batch()
         Seeds.credentials(batch, seed_id)
         known = self._store.seeds.parse_credentials((await batch.run())[0])
         if self._open_seeds and known.known and not known.token_hash:
             return known
-        if not known.token_hash or not hmac.compare_digest(known.token_hash, hash_key(token)):
+        if not known.token_hash or not hmac.compare_digest(known.token_hash, token_hash):
             raise Unauthorized(_NOT_THE_SEED)
         return known
 
-    async def fetch(self, seed_id: str, carrier: str, limit: int) -> list[Handed]:
-        """Hands over what waits for the seed: each one's lease starts now."""
+    async def fetch(self, seed_id: str, carrier: str, limit: int, token_hash: str = "") -> list[Handed]:
+        """Hands over what waits for the seed: each one's lease starts now. Raises `Unauthorized` where the token was replaced meanwhile."""
         now = self._clock.now()
         batch = self._store.batch()
-        place = self._store.seeds.take(batch, seed_id, limit)
+        place = self._store.seeds.take(batch, seed_id, limit, token_hash)
         self._store.seeds.touch(batch, seed_id, carrier, now)
-        slips = [Slip.parse(member) for member in (await batch.run())[place]]
+        members = (await batch.run())[place]
+        if members is None:
+            self._known.pop(seed_id, None)
+            raise Unauthorized(_NOT_THE_SEED)
+        slips = [Slip.parse(member) for member in members]
         metrics.PINGS.labels("pull").inc()
         if not slips:
             return []
-        records = await self._store.messages.load(self._store.batch(), [slip.message_id for slip in slips], with_text=True)
+        self._note_handed(seed_id)
+        records = await self._store.messages.load(self._store.batch(), [slip.message_id for slip in slips])
         # Opened before it is handed over: a lease on what cannot be read would blame the seed
         texts = [self._open_text(stored) for stored in records]
         steps = [
@@ -105,6 +130,15 @@ class Outbox:
                 handed.append(Handed(slip.message_id, slip.number, message.to, text, attempt.lease_until))
         await batch.run()
         return handed
+
+    def rest_of_seconds(self, seed_id: str) -> float:
+        """How long a seed that was just given messages by this process is to wait for its next ones, while they gather."""
+        return max(0.0, self._handed_at.get(seed_id, float("-inf")) + self._gather_seconds - time.monotonic())
+
+    def _note_handed(self, seed_id: str) -> None:
+        if len(self._handed_at) >= _KEPT:
+            self._handed_at.clear()
+        self._handed_at[seed_id] = time.monotonic()
 
     def _open_text(self, stored: Stored | None) -> str | None:
         """The text, or None where there is none (any more), or it cannot be opened: another seal key was given."""
@@ -132,9 +166,10 @@ class Outbox:
         now = self._clock.now()
         batch = self._store.batch()
         self._store.seeds.touch(batch, seed_id, carrier, now)
+        batch.post()
         metrics.PINGS.labels("report").inc()
         steps = [Step(report.id, partial(_report, report=report, seed=seed_id, rules=self._rules)) for report in reports]
-        done = (await asyncio.gather(self._transitions.apply(steps), batch.run()))[0]
+        done = await self._transitions.apply(steps)
         stale: list[Report] = []
         for report, result in zip(reports, done, strict=True):
             is_stale = isinstance(result.error, (Stale, NotFound))
@@ -198,13 +233,10 @@ class Waiters:
         """Takes the dispatchers' hints, for ever."""
         while True:
             try:
-                async with self._store.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    await pubsub.subscribe(OUTBOX_CHANNEL)
-                    while True:
-                        message = await pubsub.get_message(timeout=5.0)
-                        if message is not None:
-                            for seed_id in message["data"].decode().split():
-                                self.wake(seed_id)
+                async with contextlib.aclosing(self._store.hints()) as hints:
+                    async for hint in hints:
+                        for seed_id in hint.decode().split():
+                            self.wake(seed_id)
             except Exception as error:  # noqa: BLE001 - redis-py raises several kinds here; the look goes on without hints
                 _log.warning("outbox.no_hints", error=repr(error))
                 await asyncio.sleep(_LOOK_EVERY_SECONDS)

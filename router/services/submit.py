@@ -7,6 +7,7 @@ message is withdrawn and the admission undone, and the caller hears that nothing
 """
 
 import hashlib
+from collections import defaultdict
 from functools import partial
 
 import msgspec
@@ -22,8 +23,7 @@ from router.domain.message import Dialect, Kind, Lane, Message
 from router.domain.numbering import Number, parse_number, with_portability
 from router.domain.rules import Rules
 from router.domain.segments import count_segments
-from router.queue.entries import Entry
-from router.queue.publisher import BatchingPublisher
+from router.queue.entries import Entry, QueuePublisher
 from router.services import observe
 from router.services.accounts import AccountDirectory
 from router.services.presence import Presence
@@ -67,7 +67,7 @@ class Submit:
     """One per api process."""
 
     def __init__(
-        self, store: Store, publisher: BatchingPublisher, transitions: Transitions, accounts: AccountDirectory, presence: Presence,
+        self, store: Store, publisher: QueuePublisher, transitions: Transitions, accounts: AccountDirectory, presence: Presence,
         clock: Clock, rules: Rules, settings: Settings, code_pepper: bytes,
     ) -> None:  # fmt: skip
         self._store = store
@@ -79,6 +79,8 @@ class Submit:
         self._rules = rules
         self._settings = settings
         self._pepper = code_pepper
+        self._recorded: defaultdict[str, list[str]] = defaultdict(list)
+        """Messages by account that were recorded since: the next batch confirms their admissions, or after a while the timekeeper."""
 
     async def submit(self, account: Account, request: Request) -> Accepted:
         """Accepts a message, or raises: `Forbidden`, `Invalid`, `LimitReached`, `InsufficientBalance`, `NoSeedAvailable`, `Unavailable`."""
@@ -106,7 +108,7 @@ class Submit:
         if admitted.outcome == "replay":
             return Accepted(await self._replayed(admitted.id), replayed=True)
         await self._record(draft, ask)
-        await self._publish(draft.message, ask, admitted.id)
+        await self._publish(draft.message, ask)
         if admitted.id and self._rules.replace_older_code:
             await self._replace(admitted.id)
         observe.accepted(draft.message)
@@ -209,12 +211,16 @@ class Submit:
         batch = self._store.batch()
         place = self._store.messages.create(batch, draft.message, draft.body)
         self._store.timers.set(batch, draft.message.id, lifecycle.next_due(draft.message, self._rules))
-        if (await batch.run())[place] != 1:
+        for account_id, ids in self._recorded.items():
+            self._store.accounts.confirm(batch, account_id, *ids)
+        self._recorded = defaultdict(list)
+        if (await batch.run())[place] is None:
             # Between charge and record so much time passed that the timekeeper has voided it: nothing was kept
             raise Unavailable("it took too long to accept the message")
+        self._recorded[ask.account.id].append(draft.message.id)
         _log.debug("message.recorded", message_id=draft.message.id, account=ask.account.id)
 
-    async def _publish(self, message: Message, ask: Admission, older_id: str) -> None:
+    async def _publish(self, message: Message, ask: Admission) -> None:
         try:
             await self._publisher.publish([Entry.of(message, message.created_at)])
         except Unavailable:
@@ -224,8 +230,8 @@ class Submit:
                 # It was queued after all, and has gone too far to be withdrawn
                 return
             batch = self._store.batch()
-            charge = self._store.accounts.charge_entry(ask, older_id)
-            self._store.accounts.undo(batch, message.account, message.id, charge, ask.now)
+            charge = self._store.accounts.charge_entry(ask)
+            self._store.accounts.undo(batch, message.account, message.id, charge, ask.now, is_refunded=True)
             await batch.run()
             raise
 

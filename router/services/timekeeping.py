@@ -12,14 +12,16 @@ from router.domain.errors import NotFound
 from router.domain.lifecycle import Decision
 from router.domain.message import LANES, Lane, Message
 from router.domain.rules import Rules
-from router.queue.broker import LaneState
+from router.queue.entries import LaneState
 from router.services.transitions import Step, Transitions
+from router.store.listings import BUCKETS, bucket, by_account
 from router.store.store import Store
 
 _log = structlog.get_logger()
 _BATCH = 500
 _HOLD_SECONDS = 10.0
 _UNCONFIRMED_SECONDS = 30.0
+_TRIM_TURNS = 32
 
 
 class Timekeeping:
@@ -33,6 +35,7 @@ class Timekeeping:
         self._clock = clock
         self._rules = rules
         self._lanes = lanes
+        self._trimmed = 0
 
     async def run_due(self) -> int:
         """Handles the timers that are due; answers how many there were."""
@@ -40,7 +43,7 @@ class Timekeeping:
         ids = await self._store.timers.claim(self._store.batch(), now, _BATCH, _HOLD_SECONDS)
         if not ids:
             return 0
-        heads = {lane: self._lanes()[lane].oldest_at for lane in LANES}
+        heads = {lane: _head_at(self._lanes()[lane]) for lane in LANES}
         done = await self._transitions.apply([Step(message_id, partial(self._decide, heads=heads)) for message_id in ids])
         await self._forget([message_id for message_id, result in zip(ids, done, strict=True) if isinstance(result.error, NotFound)])
         for message_id, result in zip(ids, done, strict=True):
@@ -59,21 +62,24 @@ class Timekeeping:
             self._store.messages.is_recorded(batch, message_id)
         recorded = await batch.run()
         batch = self._store.batch()
-        for message_id, is_recorded in zip(ids, recorded, strict=True):
-            if not is_recorded:
+        for message_id, length in zip(ids, recorded, strict=True):
+            if not self._store.messages.parse_recorded(length):
                 self._store.timers.set(batch, message_id, None)
         await batch.run()
 
     def _decide(self, message: Message, now: float, *, heads: dict[Lane, float | None]) -> Decision:
         return lifecycle.due(message, now, self._rules, heads[message.lane])
 
-    async def confirm_admissions(self) -> None:
-        """Checks admissions whose record nobody has seen: most are fine; one that was never recorded is made void and undone."""
+    async def confirm_admissions(self) -> int:
+        """Checks admissions whose record nobody has seen: most are fine; one that was never recorded is made void and undone.
+
+        Answers how many there were; there may be more where it is as many as one look takes.
+        """
         account_ids = await self._store.accounts.all_ids(self._store.batch())
         before = self._clock.now() - _UNCONFIRMED_SECONDS
         waiting = await self._store.accounts.unconfirmed(self._store.batch(), account_ids, before, _BATCH)
         if not waiting:
-            return
+            return 0
         batch = self._store.batch()
         voids = [self._store.messages.void(batch, item.message_id) for item in waiting]
         charges = [self._store.accounts.charge(batch, item.account, item.message_id) for item in waiting]
@@ -86,6 +92,7 @@ class Timekeeping:
             else:
                 self._store.accounts.confirm(batch, item.account, item.message_id)
         await batch.run()
+        return len(waiting)
 
     async def tidy(self, guest_seconds: float) -> None:
         """Forgets what has no time of its own to go: marks of old changes, and seeds that pinged once and were never enrolled."""
@@ -93,10 +100,21 @@ class Timekeeping:
         batch = self._store.batch()
         self._store.seeds.trim_changes(batch, now)
         await batch.run()
+        await self._trim_listings(now)
         carriers = await self._store.seeds.carriers(self._store.batch())
         before = now - guest_seconds
         while await self._store.seeds.forget_guests(self._store.batch(), self._store.batch(), carriers, before, _BATCH) == _BATCH:
             pass
+
+    async def _trim_listings(self, now: float) -> None:
+        """Some of them each time, all of them in turn."""
+        accounts = await self._store.accounts.all_ids(self._store.batch())
+        keys = [*map(bucket, range(BUCKETS)), *map(by_account, accounts)]
+        batch = self._store.batch()
+        for key in keys[self._trimmed :: _TRIM_TURNS]:
+            self._store.listings.trim(batch, key, now)
+        await batch.run()
+        self._trimmed = (self._trimmed + 1) % _TRIM_TURNS
 
     async def observe(self) -> None:
         """Sets the gauges that only the store can tell."""
@@ -111,6 +129,11 @@ class Timekeeping:
         for lane, state in self._lanes().items():
             metrics.QUEUE_DEPTH.labels(lane).set(state.depth)
             metrics.QUEUE_OLDEST_SECONDS.labels(lane).set(max(0.0, now - state.oldest_at) if state.oldest_at is not None else 0.0)
+
+
+def _head_at(state: LaneState) -> float | None:
+    """When the oldest entry of a lane was queued. Where the broker cannot tell, all wait their turn while there is any."""
+    return 0.0 if state.depth and state.oldest_at is None else state.oldest_at
 
 
 def _was_republished(before: Message, after: Message) -> bool:

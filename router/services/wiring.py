@@ -11,11 +11,13 @@ from router.clock import Clock
 from router.domain.errors import Unavailable
 from router.domain.rules import Rules
 from router.queue.broker import Broker
+from router.queue.entries import QueuePublisher
 from router.queue.publisher import BatchingPublisher
+from router.queue.redis_streams import StreamPublisher
+from router.redis_link import connect
 from router.secrets import Sealer, Secrets
 from router.services.transitions import Transitions
 from router.settings import Settings
-from router.store.redis import connect
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -31,7 +33,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     store: Store
     broker: Broker
-    publisher: BatchingPublisher
+    publisher: QueuePublisher
     transitions: Transitions
 
 
@@ -48,8 +50,9 @@ def wire(settings: Settings, secrets: Secrets) -> Wiring:
         idempotency_seconds=settings.idempotency_seconds,
         open_seeds=settings.open_seeds,
     )
-    broker = Broker(settings.broker_url or settings.redis_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
-    publisher = BatchingPublisher(broker)
+    broker_url = settings.broker_url or settings.redis_url
+    broker = Broker(broker_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
+    publisher: QueuePublisher = StreamPublisher(broker_url) if broker.is_streams else BatchingPublisher(broker)
     return Wiring(
         settings=settings, rules=rules, clock=clock, store=store, broker=broker, publisher=publisher,
         transitions=Transitions(store, publisher, clock, rules),

@@ -17,6 +17,7 @@ import msgspec
 from router.domain.account import Account, Limits
 from router.domain.message import Message
 from router.domain.templates import Template
+from router.store.listings import Listings, by_account
 from router.store.redis import Batch, Script, text
 
 _ADMIT = Script("account_admit")
@@ -79,9 +80,9 @@ class Unconfirmed(msgspec.Struct, frozen=True):
 class Accounts:
     """Every method adds to a batch, or runs an empty one where it says so."""
 
-    def __init__(self, idempotency_seconds: int, retention_seconds: int) -> None:
+    def __init__(self, idempotency_seconds: int, listings: Listings) -> None:
         self._idempotency_seconds = idempotency_seconds
-        self._retention_seconds = retention_seconds
+        self._listings = listings
 
     @staticmethod
     def key(account_id: str, part: str = "") -> str:
@@ -95,8 +96,7 @@ class Accounts:
             key(account_id),
             key(account_id, "charges"),
             key(account_id, "unconfirmed"),
-            key(account_id, "open"),
-            key(account_id, "messages"),
+            by_account(account_id),
             key(account_id, f"day:{int(admitted_at // _DAY)}"),
             key(account_id, f"hour:{int(admitted_at // _HOUR)}"),
             key(account_id, f"phone:{to}"),
@@ -109,7 +109,7 @@ class Accounts:
         return batch.call(
             _ADMIT, keys, ask.account.rev, repr(ask.now), ask.message_id, ask.price, ask.to, *ask.limits, int(ask.served),
             int(ask.is_code), ask.body_print if ask.idempotency_key else "", self._idempotency_seconds,
-            repr(ask.now - self._retention_seconds), ask.idempotency_key,
+            self._listings.since_ms(ask.now), ask.idempotency_key,
         )  # fmt: skip
 
     @staticmethod
@@ -119,23 +119,28 @@ class Accounts:
             return Admitted(outcome, id=text(answer[1]))  # type: ignore[arg-type]
         return Admitted(outcome, wait_seconds=int(answer[1]) if len(answer) > 1 else 0)  # type: ignore[arg-type]
 
-    def undo(self, batch: Batch, account_id: str, message_id: str, charge: bytes | str, admitted_at: float) -> int:
-        """Undoes an admission. `charge` is the message's entry in `…:charges`."""
+    def undo(
+        self, batch: Batch, account_id: str, message_id: str, charge: bytes | str, admitted_at: float, *, is_refunded: bool = False
+    ) -> int:
+        """Undoes an admission. `charge` is the message's entry in `…:charges`.
+
+        Once, by that entry; where the charge was given back already (`is_refunded`), once is the caller's business.
+        """
         entry = charge.decode() if isinstance(charge, bytes) else charge
-        _, to, older, idempotency_key = entry.split("|", 3)
+        _, to, idempotency_key = entry.split("|", 2)
         keys = self._admission_keys(account_id, to, admitted_at, idempotency_key)
-        return batch.call(_UNDO, keys, message_id, to, "1" if idempotency_key else "0", older)
+        return batch.call(_UNDO, keys, message_id, "1" if idempotency_key else "0", "1" if is_refunded else "0")
 
     @staticmethod
-    def charge_entry(ask: Admission, older: str) -> str:
-        """The entry that an admission leaves in `…:charges`, for `undo`; `older` is the phone's older code."""
-        return f"{ask.price}|{ask.to}|{older}|{ask.idempotency_key}"
+    def charge_entry(ask: Admission) -> str:
+        """The entry that an admission leaves in `…:charges`, for `undo`."""
+        return f"{ask.price}|{ask.to}|{ask.idempotency_key}"
 
     def settle(self, batch: Batch, message: Message, *, refund: bool) -> int:
         """Keeps or gives back the charge, once; the answer at this place is what was given back."""
         key = self.key
-        keys = (key(message.account), key(message.account, "charges"), key(message.account, "unconfirmed"), key(message.account, "open"))
-        return batch.call(_SETTLE, keys, message.id, message.to, "1" if refund else "0")
+        keys = (key(message.account), key(message.account, "charges"), key(message.account, "unconfirmed"))
+        return batch.call(_SETTLE, keys, message.id, "1" if refund else "0")
 
     @staticmethod
     def topup(batch: Batch, account_id: str, amount: int) -> int:
@@ -148,9 +153,9 @@ class Accounts:
         return batch.add("HGET", Accounts.key(account_id), "balance")
 
     @staticmethod
-    def confirm(batch: Batch, account_id: str, message_id: str) -> None:
-        """The record was seen: the admission needs no more watching."""
-        batch.add("ZREM", Accounts.key(account_id, "unconfirmed"), message_id)
+    def confirm(batch: Batch, account_id: str, *message_ids: str) -> None:
+        """Their records were seen: the admissions need no more watching."""
+        batch.add("ZREM", Accounts.key(account_id, "unconfirmed"), *message_ids)
 
     @staticmethod
     async def unconfirmed(batch: Batch, account_ids: list[str], before: float, limit: int) -> list[Unconfirmed]:
@@ -263,8 +268,8 @@ class Accounts:
     @staticmethod
     async def message_ids(batch: Batch, account_id: str, limit: int) -> list[str]:
         """An account's newest messages, latest first. Runs the (empty) batch."""
-        batch.add("ZREVRANGE", Accounts.key(account_id, "messages"), 0, limit - 1)
-        return [text(message_id) for message_id in (await batch.run())[0]]
+        batch.add("XREVRANGE", by_account(account_id), "+", "-", "COUNT", limit)
+        return [text(fields[1]) for _, fields in (await batch.run())[0]]
 
 
 def _pairs(answer: Mapping[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:

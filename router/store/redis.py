@@ -1,4 +1,4 @@
-"""The connection to Redis, its scripts, and the batch: many commands in one round trip.
+"""Batches of commands for Redis, its scripts, and how concurrent tasks share round trips.
 
 Round trips are the currency here, so everything that can be batched takes a `Batch` to add itself to. Commands of a batch are not a
 transaction: each script is atomic on the keys of its one hash tag, and that is all the store ever relies on.
@@ -8,11 +8,10 @@ import asyncio
 import hashlib
 import importlib.resources
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+import structlog
 from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
@@ -27,12 +26,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.domain.errors import Unavailable
+from router.pace import Pace
+from router.redis_link import Command, Link
 
-Command = tuple[Any, ...]
-
-_PIPELINES = 2
-_PIPELINE_COMMANDS = 2000
-
+_log = structlog.get_logger()
+_EXCHANGE_COMMANDS = 2000
 
 _NOT_NOW = (BusyLoadingError, OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
 _NOT_NOW_WORDS = ("MISCONF ", "OOM command not allowed", "READONLY ")
@@ -47,71 +45,108 @@ class StoreAway(Unavailable):
         super().__init__(f"the store cannot be reached: {type(error).__name__}")
 
 
-def connect(url: str, *, connections: int = 64, timeout_seconds: float = 10.0) -> "Redis":
-    """A client for redis://, rediss:// or unix://. Raises ValueError for another kind of URL; it does not connect yet.
-
-    Nothing is sent twice by itself: whether a step may be repeated is for its caller to know.
-    """
-    return Redis.from_url(
-        url,
-        protocol=2,
-        max_connections=connections,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        health_check_interval=30,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
 class Funnel:
-    """Lets concurrent tasks share round trips: what comes together while a pipeline is on its way goes out in the next one.
+    """Lets concurrent tasks share round trips: what comes together while an exchange is on its way goes out in the next one.
 
-    A task alone waits for nobody; a hundred at once cost a few round trips instead of hundreds. Two pipelines at the most are on their
-    way at a time, so that a long one does not hold up the short ones behind it. A failure is told to each task whose commands were in
-    that pipeline.
+    A task alone waits for nobody; a hundred at once cost a few round trips instead of hundreds. As many exchanges as there are links are
+    on their way at a time, so that a long one does not hold up the short ones behind it. A failure is told to each task whose commands
+    were in that exchange.
     """
 
-    def __init__(self, redis: "Redis") -> None:
-        self._redis = redis
+    def __init__(self, links: Sequence[Link], loader: Link) -> None:
+        self._free = list(links)
+        self._links = (*links, loader)
+        self._loader = loader
+        self._pace = Pace()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._one_load = asyncio.Lock()
+        self._loads: dict[str, asyncio.Task[None]] = {}
         self._waiting: deque[tuple[list[Command], asyncio.Future[list[Any]]]] = deque()
-        self._pipelines: set[asyncio.Task[None]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
 
     async def send(self, commands: list[Command]) -> list[Any]:
-        """The answers, errors of single commands among them. Raises redis-py's errors where the pipeline failed as a whole."""
-        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((commands, answers))
-        if len(self._pipelines) < _PIPELINES:
-            task = asyncio.create_task(self._drain())
-            self._pipelines.add(task)
-            task.add_done_callback(self._pipelines.discard)
+        """The answers, errors of single commands among them. Raises redis-py's errors where the exchange failed as a whole."""
+        if self._loop is None:
+            # Asked once: in Python 3.11 each question is a system call
+            self._loop = asyncio.get_running_loop()
+        answers: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._begin(commands, answers)
         return await answers
 
-    async def _drain(self) -> None:
-        while self._waiting:
-            taken: list[tuple[list[Command], asyncio.Future[list[Any]]]] = []
-            size = 0
-            while self._waiting and size < _PIPELINE_COMMANDS:
-                taken.append(self._waiting.popleft())
-                size += len(taken[-1][0])
-            await self._exchange(taken)
+    def _begin(self, commands: list[Command], answers: "asyncio.Future[list[Any]]") -> None:
+        self._waiting.append((commands, answers))
+        if self._free:
+            task = asyncio.create_task(self._drain(self._free.pop()))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
 
-    async def _exchange(self, taken: "list[tuple[list[Command], asyncio.Future[list[Any]]]]") -> None:
-        pipe = self._redis.pipeline(transaction=False)
-        for commands, _ in taken:
-            for command in commands:
-                pipe.execute_command(*command)
+    def post(self, commands: list[Command]) -> None:
+        """Commands that nobody waits for: they go with the next exchange, and what becomes of them is only logged."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        answers: asyncio.Future[list[Any]] = self._loop.create_future()
+        answers.add_done_callback(_log_failure)
+        self._begin(commands, answers)
+
+    async def _drain(self, link: Link) -> None:
         try:
-            answers = await pipe.execute(raise_on_error=False)
-        except Exception as error:  # noqa: BLE001 - handed on to those who wait, whatever it is
+            while self._waiting:
+                await self._pace.turn(sum(len(commands) for commands, _ in self._waiting))
+                taken: list[tuple[list[Command], asyncio.Future[list[Any]]]] = []
+                size = 0
+                while self._waiting and size < _EXCHANGE_COMMANDS:
+                    taken.append(self._waiting.popleft())
+                    size += len(taken[-1][0])
+                await self._exchange(link, taken)
+        finally:
+            self._free.append(link)
+
+    async def _exchange(self, link: Link, taken: "list[tuple[list[Command], asyncio.Future[list[Any]]]]") -> None:
+        try:
+            answers = await link.exchange([command for commands, _ in taken for command in commands])
+        except BaseException as error:
+            told = error if isinstance(error, Exception) else RedisConnectionError("the connection was given up")
             for _, future in taken:
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(told)
+            if told is not error:
+                raise
             return
         start = 0
         for commands, future in taken:
             if not future.done():
                 future.set_result(answers[start : start + len(commands)])
             start += len(commands)
+
+    async def load(self, script: str) -> None:
+        """Makes a script known, over a link of its own: once in the life of a server, however many tasks find it unknown at a time."""
+        loading = self._loads.get(script)
+        if loading is None:
+            loading = self._loads[script] = asyncio.create_task(self._load(script))
+            loading.add_done_callback(lambda _: self._loads.pop(script, None))
+        await asyncio.shield(loading)
+
+    async def _load(self, script: str) -> None:
+        async with self._one_load:
+            await self._loader.load(script)
+
+    async def close(self) -> None:
+        """Gives up what still waits, and the connections."""
+        for task in self._draining:
+            task.cancel()
+        await asyncio.gather(*self._draining, return_exceptions=True)
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(RedisConnectionError("the connection was given up"))
+        self._waiting.clear()
+        for link in self._links:
+            await link.close()
+
+
+def _log_failure(answers: "asyncio.Future[list[Any]]") -> None:
+    error = answers.exception() or next((answer for answer in answers.result() if isinstance(answer, Exception)), None)
+    if error is not None:
+        _log.warning("store.not_noted", error=repr(error))
 
 
 class Script:
@@ -157,6 +192,13 @@ class Batch:
         self._scripts[place] = script
         return place
 
+    def post(self) -> None:
+        """Sends it without waiting: for what may be lost, such as one of many signs of life. No scripts."""
+        if self._scripts:
+            raise ValueError("a script's answer has to be looked at: it may have to be loaded first")
+        if self._commands:
+            self._funnel.post(self._commands)
+
     async def run(self) -> list[Any]:
         if not self._commands:
             return []
@@ -175,8 +217,8 @@ class Batch:
         answers = await self._funnel.send(self._commands)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            texts = {self._scripts[place].text for place in unknown}
-            await self._funnel.send([("SCRIPT LOAD", source) for source in texts])
+            for source in {self._scripts[place].text for place in unknown}:
+                await self._funnel.load(source)
             again = await self._funnel.send([self._commands[place] for place in unknown])
             for place, answer in zip(unknown, again, strict=True):
                 answers[place] = answer

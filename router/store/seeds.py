@@ -223,10 +223,13 @@ class Seeds:
         capacity = seed.capacity(self._rules)
         return batch.call(_RESERVE, self._places(seed.id), str(slip), slip.parts, repr(now), capacity, *limits, waived)
 
-    def take(self, batch: Batch, seed_id: str, limit: int) -> int:
-        """The seed fetches; the answer at this place is a list of slips, to be parsed."""
-        _, outbox, held, _ = self._places(seed_id)
-        return batch.call(_TAKE, (outbox, held), limit)
+    def take(self, batch: Batch, seed_id: str, limit: int, token_hash: str) -> int:
+        """The seed fetches; the answer at this place is a list of slips, to be parsed; None where its token has been replaced meanwhile.
+
+        `token_hash` is what was shown; empty where no token is asked for.
+        """
+        seed, outbox, held, _ = self._places(seed_id)
+        return batch.call(_TAKE, (outbox, held, seed), limit, token_hash)
 
     def put_back(self, batch: Batch, seed_id: str, slip: Slip) -> int:
         """A slip that was fetched before its message knew of it waits again; the answer at this place is 0 where it was freed meanwhile."""

@@ -36,6 +36,11 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_seconds: float = 0.0
     """How far the phone's own clock is ahead of this machine's."""
 
+    @property
+    def is_steady(self) -> bool:
+        """Does it nothing but send and report in time?"""
+        return not (self.fail_rate or self.die_after_send_rate or self.silent_rate or self.doze_rate or self.late_report_rate)
+
 
 class Fate(msgspec.Struct, frozen=True, kw_only=True):
     """What one phone will do with one message. A delay is None where the thing does not happen."""

@@ -26,9 +26,14 @@ from workers.simulator.reporter import Permission, Reporter
 
 PING_SECONDS: Final = 10.0
 MAX_HELD: Final = 50
-"""A phone that holds so many pulls no more."""
+"""A phone never asks for more than so many in all."""
+_REFILL_BELOW: Final = 6
+"""A phone that holds so many has enough to do: it pulls when it has sent some of them."""
+_REFILL_SECONDS: Final = 0.05
 _HASTY_SECONDS: Final = 0.5
 """An empty answer to a pull that comes sooner is not asked for again at once."""
+_TOGETHER_SECONDS: Final = 0.05
+"""What a phone asks and says within so long goes in one call: leave for all that it will send by then, and that the last ones were sent."""
 _REMEMBERED: Final = 10_000
 LEASE_OVER: Final = "lease over"
 NO_ANSWER: Final = "no answer to radio"
@@ -92,6 +97,10 @@ class Life:
         self._held: deque[HandedMessage] = deque()
         self._has_message = asyncio.Event()
         self._in_hand: HandedMessage | None = None
+        self._asked: dict[HandedMessage, asyncio.Future[Permission]] = {}
+        """Messages that it holds and has asked leave for already."""
+        fastest_pace = _TOGETHER_SECONDS / MAX_HELD
+        self._asks_at_once = max(1, int(_TOGETHER_SECONDS / max(behaviour.pace_seconds, fastest_pace))) if behaviour.is_steady else 1
         self._was_killed = False
         self._pinged_at = 0.0
         self._tasks: tuple[asyncio.Task[None], asyncio.Task[None]] | None = None
@@ -136,9 +145,12 @@ class Life:
         self._was_killed = not give_back
         if give_back:
             while self._held:
-                self._give_back(self._held.popleft(), SWITCHED_OFF)
-        self._drop_held()
+                message = self._held.popleft()
+                self._asked.pop(message, None)
+                self._give_back(message, SWITCHED_OFF)
         self._reporter.withdraw_questions()
+        self._end_asked()
+        self._drop_held()
         self._awake.set()
         self._cancel_idle()
 
@@ -150,6 +162,14 @@ class Life:
         if self._in_hand is None:
             sending.cancel()
 
+    def _end_asked(self) -> None:
+        """The router may have noted a permission for what is not in hand yet: it is told that nothing was sent."""
+        for message, answer in self._asked.items():
+            if not (answer.done() and answer.result() == "withdrawn"):
+                self._held.remove(message)
+                self._give_back(message, SWITCHED_OFF)
+        self._asked.clear()
+
     def _drop_held(self) -> None:
         self._counts.lost += len(self._held)
         self._held.clear()
@@ -160,8 +180,8 @@ class Life:
         await self._ping_until_answered()
         while True:
             await self._awake.wait()
-            if len(self._held) >= MAX_HELD:
-                await asyncio.sleep(max(self._behaviour.pace_seconds, 0.1))
+            if len(self._held) >= _REFILL_BELOW:
+                await asyncio.sleep(max(self._behaviour.pace_seconds, _REFILL_SECONDS))
                 await self._ping_if_due()
                 continue
             began = time.monotonic()
@@ -219,6 +239,8 @@ class Life:
                 continue
             if fate.doze_seconds is not None and not fate.dozes_after_permission:
                 self._held.appendleft(message)
+                self._reporter.flush()
+                await asyncio.sleep(0)  # the reporter's turn: it says nothing while the phone dozes
                 await self._doze(fate.doze_seconds)
                 message = self._held.popleft()
             if self._is_lease_over(message):
@@ -232,6 +254,7 @@ class Life:
 
     async def _next_message(self) -> HandedMessage:
         while not self._held:
+            self._reporter.flush()
             self._has_message.clear()
             await self._has_message.wait()
         return self._held.popleft() if self._behaviour.order == "fifo" else self._held.pop()
@@ -258,12 +281,19 @@ class Life:
 
     async def _ask_for_radio(self, message: HandedMessage) -> Permission:
         """Puts the question once, and waits for the answer no longer than the lease lasts."""
-        answer = self._reporter.ask(self._make_report(message, "radio"))
+        answer = self._asked.pop(message, None) or self._ask(message)
         try:
             async with asyncio.timeout(message.valid_until - self._clock.router_now()):
                 return await answer
         except TimeoutError:
             return "unknown"
+
+    def _ask(self, message: HandedMessage) -> "asyncio.Future[Permission]":
+        """Asks for this one, and for the next ones that it will send within a moment."""
+        for following in list(self._held)[: self._asks_at_once - 1] if self._behaviour.order == "fifo" else ():
+            if following not in self._asked and not self._is_lease_over(following):
+                self._asked[following] = self._reporter.ask(self._make_report(following, "radio"))
+        return self._reporter.ask(self._make_report(message, "radio"))
 
     def _end_unsent_at_kill(self, message: HandedMessage, permission: Permission) -> None:
         """Killed while it asked: nothing more goes on the air, but the router may have noted a permission, so it is told."""
@@ -293,7 +323,8 @@ class Life:
         if fate.dies:
             raise _Died
         sent = self._make_report(message, "sent")
-        self._reporter.put(sent, fate.late_seconds)
+        rest_seconds = count_segments(message.text).parts * self._behaviour.pace_seconds
+        self._reporter.put(sent, fate.late_seconds, with_next=bool(self._held) and rest_seconds <= _TOGETHER_SECONDS)
         if fate.repeats_after_seconds is not None:
             self._reporter.put(sent, fate.late_seconds + fate.repeats_after_seconds)
         if fate.delivered_after_seconds is not None:

@@ -44,10 +44,12 @@ class Reporter:
         """Reports that the router is not known to have."""
         return len(self._later) + sum(entry.permission is None for entry in self._queue + self._on_wire)
 
-    def put(self, report: Report, delay_seconds: float = 0.0) -> None:
-        """Report it, after a delay if so wished; no delay outlasts `close`."""
+    def put(self, report: Report, delay_seconds: float = 0.0, *, with_next: bool = False) -> None:
+        """Report it, after a delay if so wished; no delay outlasts `close`. `with_next`: it may wait for the next report, or `flush`."""
         if delay_seconds <= 0.0 or self._is_closing:
-            self._enqueue(_Entry(report))
+            self._queue.append(_Entry(report))
+            if not with_next or self._is_closing:
+                self.flush()
             return
         entry = _Entry(report)
         self._later[entry] = asyncio.get_running_loop().call_later(delay_seconds, self._ripen, entry)
@@ -57,6 +59,11 @@ class Reporter:
         permission: asyncio.Future[Permission] = asyncio.get_running_loop().create_future()
         self._enqueue(_Entry(report, permission))
         return permission
+
+    def flush(self) -> None:
+        """What waits for the next report goes now."""
+        if self._queue:
+            self._has_work.set()
 
     def withdraw_questions(self) -> None:
         """Questions that are not on the wire yet will not be put."""
@@ -116,7 +123,7 @@ class Reporter:
 
     def _enqueue(self, entry: _Entry) -> None:
         self._queue.append(entry)
-        self._has_work.set()
+        self.flush()
 
     def _take_back(self, batch: list[_Entry]) -> None:
         self._on_wire = []

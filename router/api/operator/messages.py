@@ -7,7 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
 from router.api.operator.schemas import MessageMade, NewMessage
-from router.api.parts import parts_of
+from router.api.parts import header_of, parts_of
 from router.domain.errors import Conflict, Invalid, NotFound, Unauthorized
 from router.domain.message import State
 from router.services import submit
@@ -58,7 +58,7 @@ async def send(request: "Request[Any, Any, Any]", data: NewMessage) -> MessageMa
                 template_key=data.template_key,
                 text=data.text,
                 lane=data.lane or ("otp" if data.text is None else "notification"),
-                idempotency_key=request.headers.get("idempotency-key", ""),
+                idempotency_key=header_of(request, b"idempotency-key"),
             ),
         )
     except Unauthorized:

@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, get, post
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
 
 from router.api.parts import bearer_of, parts_of
@@ -36,10 +34,10 @@ def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Resp
     return Response({"error": problem.text}, status_code=problem.status, headers=problem.headers)
 
 
-async def _is_the_seed(connection: "ASGIConnection[Any, Any, Any, Any]", _: BaseRouteHandler) -> None:
-    """Before the body is looked at, since 401 comes before 422."""
-    seed = connection.path_params["imsi"]
-    connection.state["known"] = await parts_of(connection).outbox.authenticate(seed, bearer_of(connection))
+async def _is_the_seed(request: "Request[Any, Any, Any]") -> None:
+    """Before the body is looked at, since 401 comes before 422. Not a guard: litestar copies the handler for each guard of each request."""
+    seed = request.path_params["imsi"]
+    request.scope["state"]["seed"] = await parts_of(request).outbox.authenticate(seed, bearer_of(request))
 
 
 @get("/{imsi:str}/messages")
@@ -50,17 +48,18 @@ async def messages(
     max: Annotated[int, Parameter(ge=1, description="messages at the most")] = 50,
 ) -> list[Handed]:
     """Hands over what the seed is to send; each message's lease starts now, and ends at its `valid_until`."""
-    parts, known = parts_of(request), request.state["known"]
+    parts, known = parts_of(request), request.scope["state"]["seed"]
     limit = min(max, parts.settings.max_messages_per_pull)
     deadline = asyncio.get_running_loop().time() + min(wait, parts.settings.max_wait_seconds)
     async with parts.outbox.waiters.waiting(imsi, known.carrier) as event:
         client = asyncio.create_task(_left(request))
         try:
+            await asyncio.wait({client}, timeout=min(wait, parts.outbox.rest_of_seconds(imsi)))
             while True:
                 event.clear()
                 if client.done():
                     return []
-                if handed := await parts.outbox.fetch(imsi, known.carrier, limit):
+                if handed := await parts.outbox.fetch(imsi, known.carrier, limit, known.token_hash):
                     return handed
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0 or parts.closing.is_set():
@@ -87,11 +86,11 @@ async def _any_of(event: asyncio.Event, client: "asyncio.Task[None]", seconds: f
 @post("/{imsi:str}/reports", status_code=200)
 async def reports(request: "Request[Any, Any, Any]", imsi: str, data: list[Report]) -> ReportsTaken:
     """Takes what the seed says of its attempts, in order. A `radio` report asks for leave to send: stale means no."""
-    parts, known = parts_of(request), request.state["known"]
+    parts, known = parts_of(request), request.scope["state"]["seed"]
     if len(data) > parts.settings.max_reports_per_call:
         raise Invalid("reports", f"at most {parts.settings.max_reports_per_call} in one call")
     accepted, stale = await parts.outbox.report(imsi, known.carrier, data)
     return ReportsTaken(accepted, len(stale), [StaleReport(report.id, report.attempt) for report in stale])
 
 
-router = Router("/seeds", route_handlers=[messages, reports], guards=[_is_the_seed], tags=["Seeds"])
+router = Router("/seeds", route_handlers=[messages, reports], before_request=_is_the_seed, tags=["Seeds"])

@@ -1,44 +1,48 @@
 -- May this account send this message? If so it is charged and counted; all or nothing, and once, however often it is asked.
 -- KEYS[1] acct:{id}              hash: rev, balance (minor units), ...: see store/accounts.py
--- KEYS[2] acct:{id}:charges      hash: message id -> price|phone|the phone's older code|idempotency key, until it is settled
+-- KEYS[2] acct:{id}:charges      hash: message id -> price|phone|idempotency key, until it is settled
 -- KEYS[3] acct:{id}:unconfirmed  sorted set: message id -> when it was admitted, until its record was seen
--- KEYS[4] acct:{id}:open         hash: phone -> its newest code's message id
--- KEYS[5] acct:{id}:messages     sorted set: message id -> when it was admitted
--- KEYS[6] acct:{id}:day:<date>   counter; KEYS[7] acct:{id}:hour:<hour since 1970> counter
--- KEYS[8] acct:{id}:phone:<to>   sorted set: message id -> when it was admitted, last hour
--- KEYS[9] acct:{id}:idem:<key>   hash: id, print (of the request's body); only where ARGV[11] is not ''
+-- KEYS[4] acct:{id}:messages     stream: i = message id, in the order of admission
+-- KEYS[5] acct:{id}:day:<date>   counter; KEYS[6] acct:{id}:hour:<hour since 1970> counter
+-- KEYS[7] acct:{id}:phone:<to>   sorted set: message id (behind a '-' where it is no code) -> when it was admitted, last hour
+-- KEYS[8] acct:{id}:idem:<key>   hash: id, print (of the request's body); only where ARGV[11] is not ''
 -- ARGV    1 rev that the caller read, 2 now, 3 message id, 4 price, 5 phone, 6 7 8 limits of day, hour, phone and hour (0 = none),
---         9 '1' = a seed can serve it, 10 '1' = it is a code, 11 print of the body, 12 idempotency seconds, 13 forget listings before,
+--         9 '1' = a seed can serve it, 10 '1' = it is a code, 11 print of the body, 12 idempotency seconds, 13 forget listings before (ms),
 --         14 idempotency key
 -- Answers {'ok', id of the phone's older code or ''}, {'changed'}, {'replay', id}, {'mismatch'}, {'day'|'hour'|'phone', seconds to
 -- wait}, {'balance'}, {'unserved'}. Order: spec/gatewire.md, "when several apply".
 local now, id, price = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local charged = redis.call('HGET', KEYS[2], id)
-if charged then
-  return {'ok', string.match(charged, '^%d+|[^|]*|([^|]*)')}
+local function older_code()
+  for _, member in ipairs(redis.call('ZREVRANGE', KEYS[7], 0, 99)) do
+    if member ~= id and string.sub(member, 1, 1) ~= '-' then
+      return member
+    end
+  end
+  return ''
+end
+if redis.call('HEXISTS', KEYS[2], id) == 1 then
+  return {'ok', ARGV[10] == '1' and older_code() or ''}
 end
 if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[1] then
   return {'changed'}
 end
 if ARGV[11] ~= '' then
-  local known = redis.call('HMGET', KEYS[9], 'id', 'print')
+  local known = redis.call('HMGET', KEYS[8], 'id', 'print')
   if known[1] then
     return known[2] == ARGV[11] and {'replay', known[1]} or {'mismatch'}
   end
 end
 local day, hour, phone = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-if day > 0 and tonumber(redis.call('GET', KEYS[6]) or '0') >= day then
+if day > 0 and tonumber(redis.call('GET', KEYS[5]) or '0') >= day then
   return {'day', 86400 - math.floor(now) % 86400}
 end
-if hour > 0 and tonumber(redis.call('GET', KEYS[7]) or '0') >= hour then
+if hour > 0 and tonumber(redis.call('GET', KEYS[6]) or '0') >= hour then
   return {'hour', 3600 - math.floor(now) % 3600}
 end
-if phone > 0 then
-  redis.call('ZREMRANGEBYSCORE', KEYS[8], '-inf', now - 3600)
-  if redis.call('ZCARD', KEYS[8]) >= phone then
-    local oldest = redis.call('ZRANGE', KEYS[8], 0, 0, 'WITHSCORES')
-    return {'phone', math.ceil(tonumber(oldest[2]) + 3600 - now)}
-  end
+redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now - 3600)
+if phone > 0 and redis.call('ZCARD', KEYS[7]) >= phone then
+  local oldest = redis.call('ZRANGE', KEYS[7], 0, 0, 'WITHSCORES')
+  return {'phone', math.ceil(tonumber(oldest[2]) + 3600 - now)}
 end
 if tonumber(redis.call('HGET', KEYS[1], 'balance') or '0') < price then
   return {'balance'}
@@ -48,24 +52,22 @@ if ARGV[9] ~= '1' then
 end
 local older = ''
 if ARGV[10] == '1' then
-  older = redis.call('HGET', KEYS[4], ARGV[5]) or ''
-  redis.call('HSET', KEYS[4], ARGV[5], id)
+  older = older_code()
+  redis.call('ZADD', KEYS[7], ARGV[2], id)
+elseif phone > 0 then
+  redis.call('ZADD', KEYS[7], ARGV[2], '-' .. id)
 end
+redis.call('EXPIRE', KEYS[7], 3600)
 redis.call('HINCRBY', KEYS[1], 'balance', 0 - price) -- not `-price`: minus zero is no integer to Redis
-redis.call('HSET', KEYS[2], id, ARGV[4] .. '|' .. ARGV[5] .. '|' .. older .. '|' .. ARGV[14])
+redis.call('HSET', KEYS[2], id, ARGV[4] .. '|' .. ARGV[5] .. '|' .. ARGV[14])
 redis.call('ZADD', KEYS[3], ARGV[2], id)
+redis.call('XADD', KEYS[4], 'MINID', '~', ARGV[13], '*', 'i', id)
+redis.call('INCR', KEYS[5])
+redis.call('EXPIRE', KEYS[5], 172800)
 redis.call('INCR', KEYS[6])
-redis.call('EXPIRE', KEYS[6], 172800)
-redis.call('INCR', KEYS[7])
-redis.call('EXPIRE', KEYS[7], 7200)
-if phone > 0 then
-  redis.call('ZADD', KEYS[8], ARGV[2], id)
-  redis.call('EXPIRE', KEYS[8], 3600)
-end
+redis.call('EXPIRE', KEYS[6], 7200)
 if ARGV[11] ~= '' then
-  redis.call('HSET', KEYS[9], 'id', id, 'print', ARGV[11])
-  redis.call('EXPIRE', KEYS[9], ARGV[12])
+  redis.call('HSET', KEYS[8], 'id', id, 'print', ARGV[11])
+  redis.call('EXPIRE', KEYS[8], ARGV[12])
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[13])
-redis.call('ZADD', KEYS[5], ARGV[2], id)
 return {'ok', older}

@@ -1,10 +1,11 @@
 -- Undoes an admission whose message was never accepted: nothing is charged or counted for it, and the phone's older code is the newest
--- again. Once; where the charge was given back already (the message was recorded, then cancelled), the rest is undone.
--- KEYS    1 to 9 as in account_admit.lua (KEYS[9] only where ARGV[3] = '1')
--- ARGV    1 message id, 2 phone, 3 '1' = it had an idempotency key, 4 the phone's older code, or ''
+-- again. Once, by its charge. The account's list of messages keeps it: a reader passes over what has no record.
+-- KEYS    1 to 8 as in account_admit.lua (KEYS[8] only where ARGV[2] = '1')
+-- ARGV    1 message id, 2 '1' = it had an idempotency key, 3 '1' = the charge may have been given back already (the message was
+--         recorded, then cancelled): the rest is undone all the same, and only the caller knows that it asks once
 -- Answers 1, or 0 where there was nothing (left) to undo.
 local charge = redis.call('HGET', KEYS[2], ARGV[1])
-if redis.call('ZREM', KEYS[5], ARGV[1]) == 0 and not charge then
+if not charge and ARGV[3] ~= '1' then
   return 0
 end
 if charge then
@@ -12,21 +13,15 @@ if charge then
   redis.call('HINCRBY', KEYS[1], 'balance', string.match(charge, '^%d+'))
 end
 redis.call('ZREM', KEYS[3], ARGV[1])
-local newest = redis.call('HGET', KEYS[4], ARGV[2])
-if ARGV[4] ~= '' and (not newest or newest == ARGV[1]) then
-  redis.call('HSET', KEYS[4], ARGV[2], ARGV[4])
-elseif newest == ARGV[1] then
-  redis.call('HDEL', KEYS[4], ARGV[2])
-end
-for i = 6, 7 do
+for i = 5, 6 do
   if tonumber(redis.call('GET', KEYS[i]) or '0') > 1 then
     redis.call('DECR', KEYS[i])
   else
     redis.call('DEL', KEYS[i])
   end
 end
-redis.call('ZREM', KEYS[8], ARGV[1])
-if ARGV[3] == '1' and redis.call('HGET', KEYS[9], 'id') == ARGV[1] then
-  redis.call('DEL', KEYS[9])
+redis.call('ZREM', KEYS[7], ARGV[1], '-' .. ARGV[1])
+if ARGV[2] == '1' and redis.call('HGET', KEYS[8], 'id') == ARGV[1] then
+  redis.call('DEL', KEYS[8])
 end
 return 1

@@ -3,16 +3,21 @@
 import asyncio
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+import kombu
 import redis
 
-from router.queue.broker import DEAD_QUEUE, Broker
+from router.queue.broker import Broker
 from router.queue.consumer import BatchConsumer, DeadReason
-from router.queue.entries import Entry
+from router.queue.entries import Entry, QueuePublisher
+from router.queue.lanes import DEAD_QUEUE, QUEUES
+from router.queue.publisher import BatchingPublisher
+from router.queue.redis_streams import StreamPublisher
 from tests.conftest import _find_redis, _wait_until_it_answers, require
 
 SECONDS = 20.0
@@ -65,18 +70,105 @@ def dead_letters(broker: Broker) -> list[tuple[bytes, dict[str, Any]]]:
     """Bodies and headers of the dead-letter queue, which is emptied."""
     found: list[tuple[bytes, dict[str, Any]]] = []
     with broker.connect() as connection:
-        queue = connection.SimpleQueue(DEAD_QUEUE)
-        while True:
-            try:
-                message = queue.get(block=False)
-            except queue.Empty:
-                return found
+        queue = broker.dead_queue()(connection.channel())
+        queue.declare()
+        while (message := queue.get()) is not None:
             message.ack()
-            found.append((bytes(message.body), dict(message.headers)))
+            body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)  # py-amqp's empty body is a str
+            found.append((body, dict(message.headers)))
+    return found
+
+
+class QueueServer(Protocol):
+    """A broker under test, seen without the code under test."""
+
+    url: str
+
+    def length(self, lane: str = "otp") -> int:
+        """Entries that wait in a lane."""
+        ...
+
+    def is_oldest(self, told: float | None, at: float) -> bool:
+        """Is that what is to be told of a lane whose oldest entry is from `at`, put there just now?"""
+        ...
+
+    def left(self) -> int:
+        """Entries of all lanes that are not acknowledged. To be asked when no consumer is left, since not each broker tells of theirs."""
+        ...
+
+
+class RedisQueue:
+    """kombu's own Redis transport: a list per lane, and a hash of what is in somebody's hands."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.url = f"stock+{redis_url}"
+        self.redis_url = redis_url
+
+    def length(self, lane: str = "otp") -> int:
+        with redis.Redis.from_url(self.redis_url) as client:
+            return int(client.llen(f"queue:{QUEUES[lane]}"))  # type: ignore[index]
+
+    def is_oldest(self, told: float | None, at: float) -> bool:
+        return told == at
+
+    def left(self) -> int:
+        return sum(map(self.length, QUEUES)) + in_hands(self.redis_url)
+
+
+class StreamsQueue:
+    """Our own Redis transport: a stream per lane, as long as what is not acknowledged."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.url = redis_url
+
+    def length(self, lane: str = "otp") -> int:
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.xlen(f"queue:{{q}}:s:0:{QUEUES[lane]}"))  # type: ignore[index]
+
+    def is_oldest(self, told: float | None, at: float) -> bool:
+        """A stream knows itself when something was added."""
+        return told is not None and abs(time.time() - told) < 60
+
+    def left(self) -> int:
+        return sum(map(self.length, QUEUES))
+
+
+class RabbitQueue:
+    """RabbitMQ, asked over a connection of kombu's own transport."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def length(self, lane: str = "otp") -> int:
+        with kombu.Connection(self.url) as connection:
+            return int(connection.channel().queue_declare(QUEUES[lane], passive=True).message_count)  # type: ignore[index]
+
+    def is_oldest(self, told: float | None, at: float) -> bool:
+        return told is None
+
+    def left(self) -> int:
+        """Looked at for a while: what a consumer held comes back a moment after its connection is closed."""
+        found = 0
+        for _ in range(10):
+            found = max(found, sum(map(self.length, QUEUES)))
+            time.sleep(0.03)
+        return found
+
+    def delete(self) -> None:
+        """All our queues, and what is in them."""
+        with kombu.Connection(self.url) as connection:
+            for queue in (*QUEUES.values(), DEAD_QUEUE):
+                connection.channel().queue_delete(queue)
+
+
+def publisher_of(url: str) -> QueuePublisher:
+    """The publisher that a role would take for this URL."""
+    broker = Broker(url)
+    return StreamPublisher(url) if broker.is_streams else BatchingPublisher(broker)
 
 
 def in_hands(url: str) -> int:
-    """Entries that were fetched and not acknowledged."""
+    """Entries that were fetched over kombu's Redis transport and not acknowledged."""
     with redis.Redis.from_url(url) as client:
         return int(client.hlen("queue:unacked"))
 

@@ -7,30 +7,29 @@ import redis
 
 from router.domain.errors import Unavailable
 from router.queue import publisher as module
-from router.queue.broker import DEAD_QUEUE, Broker
-from router.queue.entries import Entry
-from router.queue.lanes import QUEUES
+from router.queue.broker import Broker
+from router.queue.entries import Entry, QueuePublisher
+from router.queue.lanes import DEAD_QUEUE, QUEUES
 from router.queue.publisher import BatchingPublisher
-from tests.integration.queue.kit import OwnRedis, entries, until
+from tests.integration.queue.kit import OwnRedis, QueueServer, RedisQueue, StreamsQueue, entries, publisher_of, until
 
 pytestmark = pytest.mark.anyio
+redis_only = pytest.mark.parametrize("server", ["redis"], indirect=True)
+by_thread = pytest.mark.parametrize("server", ["redis", "amqp"], indirect=True)
+"""Brokers that kombu publishes to: `BatchingPublisher`."""
+either_redis = pytest.mark.parametrize("kind", [RedisQueue, StreamsQueue])
 
 
-def length(url: str, lane: str = "otp") -> int:
-    with redis.Redis.from_url(url) as client:
-        return int(client.llen(f"queue:{QUEUES[lane]}"))  # type: ignore[index]
-
-
-async def test_confirmed_when_it_is_there(publisher: BatchingPublisher, redis_url: str) -> None:
+async def test_confirmed_when_it_is_there(publisher: QueuePublisher, server: QueueServer) -> None:
     for count in range(1, 20):
         await publisher.publish(entries(1))
-        assert count == length(redis_url)
+        assert count == server.length()
 
 
-async def test_each_lane_has_its_queue(publisher: BatchingPublisher, redis_url: str) -> None:
+async def test_each_lane_has_its_queue(publisher: QueuePublisher, server: QueueServer) -> None:
     await publisher.publish([*entries(3, "otp"), *entries(2, "bulk"), *entries(1, "notification")])
 
-    assert [3, 1, 2] == [length(redis_url, lane) for lane in QUEUES]
+    assert [3, 1, 2] == [server.length(lane) for lane in QUEUES]
 
 
 async def test_nothing_to_publish(broker: Broker) -> None:
@@ -38,14 +37,15 @@ async def test_nothing_to_publish(broker: Broker) -> None:
     await asyncio.wait_for(BatchingPublisher(broker).publish([]), 1)
 
 
-async def test_more_than_one_pipeline(publisher: BatchingPublisher, redis_url: str) -> None:
+async def test_more_than_one_pipeline(publisher: QueuePublisher, server: QueueServer) -> None:
     await publisher.publish(entries(1201))
 
-    assert 1201 == length(redis_url)
+    assert 1201 == server.length()
 
 
+@by_thread
 async def test_concurrent_callers_share_batches(
-    publisher: BatchingPublisher, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    publisher: QueuePublisher, server: QueueServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes while the thread is busy goes together; each caller's entries are there when it hears so."""
     sizes: list[int] = []
@@ -59,11 +59,12 @@ async def test_concurrent_callers_share_batches(
     monkeypatch.setattr(module._Link, "send", counted)
     await asyncio.gather(*(publisher.publish([entry]) for entry in entries(200)))
 
-    assert 200 == sum(sizes) == length(redis_url)
+    assert 200 == sum(sizes) == server.length()
     assert len(sizes) <= 10
 
 
-async def test_a_batch_is_one_round_trip(publisher: BatchingPublisher, redis_url: str) -> None:
+@redis_only
+async def test_a_batch_is_one_round_trip(publisher: QueuePublisher, redis_url: str) -> None:
     """kombu's batches are used: a hundred entries do not cost a hundred exchanges."""
     await publisher.publish(entries(1))
 
@@ -76,30 +77,32 @@ async def test_a_batch_is_one_round_trip(publisher: BatchingPublisher, redis_url
     assert reads() - before < 40
 
 
-async def test_a_cancelled_caller_disturbs_nobody(publisher: BatchingPublisher, redis_url: str) -> None:
+async def test_a_cancelled_caller_disturbs_nobody(publisher: QueuePublisher, server: QueueServer) -> None:
     tasks = [asyncio.create_task(publisher.publish([entry])) for entry in entries(20)]
     await asyncio.sleep(0)
     tasks[0].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [None] * 19 == results[1:]
-    assert length(redis_url) >= 19
+    assert server.length() >= 19
 
 
-async def test_stop_sends_what_is_left(broker: Broker, redis_url: str) -> None:
-    publisher = BatchingPublisher(broker)
+async def test_stop_sends_what_is_left(server: QueueServer) -> None:
+    publisher = publisher_of(server.url)
     publisher.start()
     tasks = [asyncio.create_task(publisher.publish([entry])) for entry in entries(50)]
     await asyncio.sleep(0)
     await publisher.stop()
     await asyncio.wait_for(asyncio.gather(*tasks), 5)
 
-    assert 50 == length(redis_url)
+    assert 50 == server.length()
 
 
-async def test_redis_stopped(own_redis: OwnRedis) -> None:
+@either_redis
+async def test_redis_stopped(own_redis: OwnRedis, kind: type[RedisQueue | StreamsQueue]) -> None:
     """Each caller hears it, soon, and that it may come again; when Redis is back, so is the publisher, and what was confirmed is there."""
-    publisher = BatchingPublisher(Broker(own_redis.url))
+    queue = kind(own_redis.url)
+    publisher = publisher_of(queue.url)
     publisher.start()
     await publisher.publish(entries(3))
     own_redis.stop()
@@ -111,29 +114,35 @@ async def test_redis_stopped(own_redis: OwnRedis) -> None:
     assert all("unix" not in str(result) and "/" not in str(result) for result in results)
     own_redis.start()
     await publisher.publish(entries(2))
-    assert 5 == length(own_redis.url)
+    assert 5 == queue.length()
     await publisher.stop()
 
 
-async def test_no_redis_at_all() -> None:
-    publisher = BatchingPublisher(Broker("unix:///nonexistent/redis.sock"))
+@either_redis
+async def test_no_redis_at_all(kind: type[RedisQueue | StreamsQueue]) -> None:
+    publisher = publisher_of(kind("unix:///nonexistent/redis.sock").url)
     publisher.start()
     with pytest.raises(Unavailable):
         await asyncio.wait_for(publisher.publish(entries(1)), 20)
     await publisher.stop()
 
 
-async def test_sees_how_full_the_lanes_are(publisher: BatchingPublisher, broker: Broker) -> None:
-    """About once a second: depth, when the oldest was put there, and the dead letters."""
+async def test_sees_how_full_the_lanes_are(publisher: QueuePublisher, broker: Broker, server: QueueServer) -> None:
+    """About once a second: depth, when the oldest was put there (where the broker can tell), and the dead letters."""
     await publisher.publish([*entries(3, "otp", at=500.0), *entries(2, "bulk", at=700.0)])
     with broker.connect() as connection:
         connection.Producer(connection.channel()).publish(b"x", routing_key=DEAD_QUEUE)
     await until(lambda: publisher.depth == 5 and publisher.dead_letters == 1, "the publisher to look")
 
-    assert [(3, 500.0), (0, None), (2, 700.0)] == [(state.depth, state.oldest_at) for state in publisher.lanes.values()]
+    assert [3, 0, 2] == [state.depth for state in publisher.lanes.values()]
+    otp, notification, bulk = (state.oldest_at for state in publisher.lanes.values())
+    assert server.is_oldest(otp, 500.0)
+    assert notification is None
+    assert server.is_oldest(bulk, 700.0)
 
 
-async def test_sees_the_lanes_while_it_is_busy(publisher: BatchingPublisher, monkeypatch: pytest.MonkeyPatch) -> None:
+@by_thread
+async def test_sees_the_lanes_while_it_is_busy(publisher: QueuePublisher, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look is not put off for ever by a steady stream."""
     monkeypatch.setattr(module, "_LOOK_EVERY_SECONDS", 0.1)
     for entry in entries(300):
@@ -142,8 +151,9 @@ async def test_sees_the_lanes_while_it_is_busy(publisher: BatchingPublisher, mon
     assert publisher.depth > 0 or await until(lambda: publisher.depth, "a look")
 
 
+@by_thread
 @pytest.mark.parametrize("body", [b"not json", b"\xff\xfe", b"{}"])
-async def test_lane_state_behind_a_poisoned_head(broker: Broker, publisher: BatchingPublisher, body: bytes) -> None:
+async def test_lane_state_behind_a_poisoned_head(broker: Broker, publisher: QueuePublisher, body: bytes) -> None:
     """An entry that cannot be read has no age; the depth is told all the same."""
     with broker.connect() as connection:
         channel = connection.channel()
@@ -156,7 +166,8 @@ async def test_lane_state_behind_a_poisoned_head(broker: Broker, publisher: Batc
         assert (2, None) == ((state := broker.lane_state(channel, "otp")).depth, state.oldest_at)
 
 
-async def test_lane_state_behind_what_is_no_envelope(broker: Broker, publisher: BatchingPublisher, redis_url: str) -> None:
+@redis_only
+async def test_lane_state_behind_what_is_no_envelope(broker: Broker, publisher: QueuePublisher, redis_url: str) -> None:
     """Not even kombu put it there."""
     with redis.Redis.from_url(redis_url) as client, broker.connect() as connection:
         channel = connection.channel()
@@ -167,17 +178,19 @@ async def test_lane_state_behind_what_is_no_envelope(broker: Broker, publisher: 
             assert (1, None) == ((state := broker.lane_state(channel, "otp")).depth, state.oldest_at)
 
 
-async def test_no_keys_outside_the_prefix(publisher: BatchingPublisher, redis_url: str) -> None:
+@redis_only
+async def test_no_keys_outside_the_prefix(publisher: QueuePublisher, redis_url: str) -> None:
     await publisher.publish(entries(2))
     with redis.Redis.from_url(redis_url) as client:
         assert all(key.startswith(b"queue:") for key in client.scan_iter())
 
 
-async def test_another_database(own_redis: OwnRedis) -> None:
-    url = own_redis.url.replace("db=0", "db=3")
-    publisher = BatchingPublisher(Broker(url))
+@either_redis
+async def test_another_database(own_redis: OwnRedis, kind: type[RedisQueue | StreamsQueue]) -> None:
+    queue = kind(own_redis.url.replace("db=0", "db=3"))
+    publisher = publisher_of(queue.url)
     publisher.start()
     await publisher.publish(entries(2))
     await publisher.stop()
 
-    assert (2, 0) == (length(url), length(own_redis.url))
+    assert (2, 0) == (queue.length(), kind(own_redis.url).length())

@@ -240,7 +240,7 @@ async def test_fleet_copy(world: World) -> None:
 
 
 async def test_refresh_reads_what_changed_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large the fleet is."""
+    """However large the fleet is: of a ready seed that was only heard of the time is noted; one that changed is read."""
     for i in range(5):
         await world.seed(f"60301000000000{i}")
     loaded: list[str] = []
@@ -257,4 +257,37 @@ async def test_refresh_reads_what_changed_only(world: World, monkeypatch: pytest
     world.clock.advance(1)
     await world.registry.ping("603010000000003", "+213661999999", "seed")
     await world.fleet.refresh()
+    assert [] == loaded
+    assert {f"60301000000000{i}": world.clock.at - (0 if i == 3 else 2) for i in range(5)} == {
+        seed.id: seed.lps for seed in world.directory.seeds()
+    }
+    await world.registry.change("603010000000003", draining=True)
+    loaded.clear()
+    await world.fleet.refresh()
     assert ["603010000000003"] == loaded
+    loaded.clear()
+    world.clock.advance(3)
+    await world.registry.ping("603010000000003", "+213661999999", "seed")
+    await world.fleet.refresh()
+    assert ["603010000000003"] == loaded, "it is not ready, so its ping has it read again"
+
+
+async def test_what_a_seed_sent_long_ago_counts_no_more(world: World) -> None:
+    """A seed that is only heard of is read again once a minute while it has used some of its quota: its window moves on."""
+    await world.seed(quota=Quota(half_hour=3, hour=0, day=0))
+    account = await world.account()
+    two_parts = "\u0646" * 100
+    first = (await world.submit(account, text=two_parts)).message
+    await world.dispatch()
+    (handed,) = await world.fetch()
+    await world.report(handed, "sent")
+    for _ in range(40):
+        world.clock.advance(60)
+        await world.registry.ping(IMSI, "+213661999999", "seed")
+        await world.fleet.refresh()
+    await world.presence.look()
+    second = (await world.submit(account, "+213661000002", text=two_parts)).message
+    await world.dispatch()
+
+    assert 2 == first.parts
+    assert "dispatched" == (await world.message(second.id)).state

@@ -4,7 +4,7 @@ from router.domain.errors import NotFound, RouterError, Unauthorized
 from router.services.codes import CodeRefused
 from router.services.outbox import Report
 from tests.integration.services.world import IMSI, OTHER_IMSI, World
-from tests.integration.store.kit import PHONE, ask
+from tests.integration.store.kit import PHONE, ask, seal_forged
 
 pytestmark = pytest.mark.anyio
 
@@ -180,7 +180,7 @@ async def test_what_cannot_be_opened_is_not_handed_over(world: World) -> None:
     """Another seal key was given: no lease begins, the place is free, and the message waits for its time."""
     message_id = await reserved(world)
     await world.dispatching.run([message_id])
-    await ask(world.store, lambda batch: batch.add("HSET", world.store.messages.key(message_id), "t", b"\x01 sealed by somebody else"))
+    await seal_forged(world.store, message_id)
 
     assert [] == await world.fetch()
     assert 0 == (await world.seen()).in_flight

@@ -17,7 +17,7 @@ from router.domain.errors import (
 from router.services.submit import Submit
 from router.store.redis import StoreAway
 from tests.integration.services.world import IMSI, World, limits
-from tests.integration.store.kit import PHONE, everything
+from tests.integration.store.kit import PHONE, everything, without_listings
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,8 @@ class Crash(BaseException):
 
 
 def wallet_and_counts(redis_url: str, account_id: str) -> dict[str, Any]:
-    return {key: value for key, value in everything(redis_url).items() if key.startswith(f"acct:{{{account_id}}}")}
+    found = without_listings(everything(redis_url))
+    return {key: value for key, value in found.items() if key.startswith(f"acct:{{{account_id}}}")}
 
 
 async def test_accepted(world: World) -> None:
@@ -215,6 +216,52 @@ async def test_a_sent_older_code_ends(world: World) -> None:
 
     assert "expired" == (await world.message(older.id)).state
     assert 990 == await world.balance(account)
+
+
+async def test_a_verified_older_code_stays(world: World) -> None:
+    """Nothing is left to replace: it stays as it ended, and nothing is given back for it."""
+    await world.seed()
+    account = await world.account(text="{code}")
+    older = (await world.submit(account)).message
+    await world.dispatch()
+    (handed,) = await world.fetch()
+    await world.report(handed, "sent")
+    await world.codes.verify(account, older.id, handed.text)
+    ended = await world.message(older.id)
+    newer = (await world.submit(account)).message
+
+    assert "verified" == ended.state
+    assert ended == await world.message(older.id)
+    assert "pending" == (await world.message(newer.id)).state
+    assert 990 == await world.balance(account)
+
+
+@pytest.mark.parametrize("phone_hourly", [0, 9])
+async def test_a_plain_message_hides_no_older_code(world: World, phone_hourly: int) -> None:
+    """The code before the plain SMS is the one that the next code replaces; the plain SMS is not touched."""
+    await world.seed()
+    account = await world.account(limits=limits(phone_hourly=phone_hourly))
+    older = (await world.submit(account)).message
+    world.clock.advance(1)
+    plain = (await world.submit(account, text="plain")).message
+    world.clock.advance(1)
+    newer = (await world.submit(account)).message
+
+    assert ["cancelled", "pending", "pending"] == [(await world.message(each.id)).state for each in (older, plain, newer)]
+    assert 990 == await world.balance(account)
+
+
+async def test_fifty_codes_one_after_the_other(world: World) -> None:
+    """Each replaces the one before, and none but the last is left open."""
+    await world.seed()
+    account = await world.account()
+    sent: list[str] = []
+    for _ in range(50):
+        sent.append((await world.submit(account)).message.id)
+        world.clock.advance(0.1)
+
+    assert ["cancelled"] * 49 + ["pending"] == [(await world.message(id)).state for id in sent]
+    assert 995 == await world.balance(account)
 
 
 async def test_what_replaces_nothing(world: World, redis_url: str) -> None:

@@ -3,11 +3,12 @@ from typing import Any
 import pytest
 
 from router.domain.lifecycle import SETTLE_LATER_SECONDS
-from router.queue.broker import LaneState
+from router.queue.entries import LaneState
 from router.services.submit import Submit
 from router.services.transitions import Transitions
-from tests.integration.services.world import IMSI, OTHER_IMSI, World
-from tests.integration.store.kit import ask, everything
+from router.store.listings import by_account, by_phone
+from tests.integration.services.world import IMSI, OTHER_IMSI, PHONE, World
+from tests.integration.store.kit import ask, everything, without_listings
 
 pytestmark = pytest.mark.anyio
 
@@ -195,6 +196,33 @@ async def test_a_timer_without_a_record_goes(world: World) -> None:
 # Admissions
 
 
+async def test_confirmed_with_the_next(world: World) -> None:
+    """Who records a message confirms with it the admissions of those before: one at a time is left for the timekeeper."""
+    await world.seed()
+    account, other = await world.account(), await world.account(key="sk_test_another")
+    ids = [account.id, other.id]
+
+    async def waiting() -> list[str]:
+        found = await world.store.accounts.unconfirmed(world.store.batch(), ids, world.clock.at, 10)
+        return [item.message_id for item in found]
+
+    first = (await world.submit(account)).message
+    assert [first.id] == await waiting()
+    second = (await world.submit(other, key="sk_test_another")).message
+    assert [second.id] == await waiting()
+    third = (await world.submit(account, "+213661000002")).message
+    assert [third.id] == await waiting()
+
+
+async def test_how_many_admissions_were_looked_at(world: World) -> None:
+    """So that the caller knows when there is nothing left to look at."""
+    await world.seed()
+    await world.submit(await world.account())
+    world.clock.advance(30)
+
+    assert [1, 0] == [await world.timekeeping.confirm_admissions() for _ in range(2)]
+
+
 async def test_confirmed(world: World) -> None:
     """An admission whose record is there needs no more watching, and nothing is undone."""
     await world.seed()
@@ -236,8 +264,8 @@ async def test_unrecorded_admission_is_undone(
 
     (draft,) = drafts
     tombstone = world.store.messages.key(draft.message.id)
-    assert before | {tombstone: {b"v": b"0"}} == everything(redis_url)
-    assert 0 == await ask(world.store, lambda batch: world.store.messages.create(batch, draft.message, draft.body))
+    assert before | {tombstone: b"0:0:"} == without_listings(everything(redis_url))
+    assert await ask(world.store, lambda batch: world.store.messages.create(batch, draft.message, draft.body)) is None
 
 
 async def test_died_while_undoing(world: World, second: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,13 +301,14 @@ async def test_tidy_and_observe(world: World) -> None:
     assert IMSI == (await world.registry.every())[0].id
 
 
-async def test_a_record_that_cannot_be_read_holds_up_nobody(world: World) -> None:
+@pytest.mark.parametrize("record", [b"1:0:\x91\xa1x", b'1:0:{"from":"the future"}', b"1:99:", b"one:0:", b"who wrote this?"])
+async def test_a_record_that_cannot_be_read_holds_up_nobody(world: World, record: bytes) -> None:
     """It keeps its timer, for a version that can read it; the others that are due with it are handled."""
     account = await world.account()
     await world.seed()
     broken = (await world.submit(account, "+213661000001")).message.id
     good = (await world.submit(account, "+213661000002")).message.id
-    await ask(world.store, lambda batch: batch.add("HSET", world.store.messages.key(broken), "b", '{"from":"the future"}'))
+    await ask(world.store, lambda batch: batch.add("SET", world.store.messages.key(broken), record, "KEEPTTL"))
     world.clock.advance(301)
     await world.timekeeping.run_due()
 
@@ -287,3 +316,20 @@ async def test_a_record_that_cannot_be_read_holds_up_nobody(world: World) -> Non
     assert stored is not None
     assert "expired" == stored.message.state
     assert 1 == await world.store.timers.count(world.store.batch())
+
+
+async def test_lists_do_not_outlive_their_messages(world: World) -> None:
+    """A phone's number is forgotten with its last record, also where nobody submits any more; an account's list as well."""
+    world.clock.at = await world.store.time()  # a list's entries bear Redis' own
+    await world.seed()
+    account = await world.account()
+    await world.submit(account)
+    kept = [by_phone(PHONE), by_account(account.id)]
+    for _ in range(40):
+        await world.timekeeping.tidy(3600)
+    young = [await world.store.redis.exists(key) for key in kept]
+    world.clock.advance(600 + 3600 + 60)
+    for _ in range(40):
+        await world.timekeeping.tidy(3600)
+
+    assert [[1, 1], [0, 0]] == [young, [await world.store.redis.exists(key) for key in kept]]

@@ -81,7 +81,9 @@ async def test_lost_race_is_asked_again(world: World, second: World) -> None:
 
     (done,) = await world.transitions.apply([Step(message.id, decide, old)])
 
-    assert ["assigned", "handed"] == asked_on
+    *on_old_versions, last = asked_on
+    assert {"assigned"} == set(on_old_versions), "the one in hand, then maybe the one that this process remembers"
+    assert "handed" == last
     assert done.error is None
     kept = await world.message(message.id)
     assert ("cancelled", "handed") == (kept.state, kept.attempts[0].state)
@@ -138,7 +140,7 @@ async def test_effects_of_an_end(world: World) -> None:
     assert 1000 == balance
     assert (await world.message(message.id)).settled
     assert await world.timer(message.id) is None
-    (stored,) = await world.store.messages.load(world.store.batch(), [message.id], with_text=True)
+    (stored,) = await world.store.messages.load(world.store.batch(), [message.id])
     assert stored is not None
     assert stored.sealed_text is None
 

@@ -13,8 +13,7 @@ from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed
 from router.domain.selection import FailoverBudget
 from router.domain.templates import Template
-from router.queue.broker import LaneState
-from router.queue.entries import Entry
+from router.queue.entries import Entry, LaneState
 from router.services.accounts import AccountAdmin, AccountDirectory
 from router.services.codes import Codes
 from router.services.dispatch import Dispatch
@@ -92,7 +91,7 @@ class World:
         account, _ = await self.admin.create("test", key=key, balance=balance, **fields)
         template = Template(key="default", text=text, code_length=10, code_seconds=300.0, default=True)
         await self.admin.set_template(account.id, template)
-        return await self.accounts.authenticate(key)
+        return await self.accounts.authenticate(hash_key(key))
 
     async def seed(self, imsi: str = IMSI, **fields: Any) -> str:
         """Enrolled, online, and seen by everybody."""

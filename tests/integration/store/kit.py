@@ -12,9 +12,10 @@ from router.domain.account import Account
 from router.domain.message import Message
 from router.domain.rules import Rules
 from router.domain.seed import Seed
+from router.redis_link import connect
 from router.secrets import Sealer
 from router.store.accounts import Accounts, Admission, Admitted
-from router.store.redis import Batch, Script, connect
+from router.store.redis import Batch, Script
 from router.store.store import Store
 
 NOW = 2_000_000_000.0
@@ -88,6 +89,14 @@ async def admit(store: Store, admission: Admission) -> Admitted:
     return Accounts.parse_admitted(await ask(store, lambda batch: store.accounts.admit(batch, admission)))
 
 
+async def seal_forged(store: Store, message_id: str) -> None:
+    """Puts a text into a record that somebody else has sealed."""
+    key, forged = store.messages.key(message_id), b"\x01 sealed by somebody else"
+    version, length, rest = (await ask(store, lambda batch: batch.add("GET", key))).split(b":", 2)
+    record = b"%b:%d:%b%b" % (version, len(forged), forged, rest[int(length) :])
+    await ask(store, lambda batch: batch.add("SET", key, record, "KEEPTTL"))
+
+
 def everything(url: str) -> dict[str, Any]:
     """All that stands in the database, by key; each value as its type has it. Times to live are left out."""
     found: dict[str, Any] = {}
@@ -98,12 +107,18 @@ def everything(url: str) -> dict[str, Any]:
             b"set": client.smembers,
             b"list": lambda key: client.lrange(key, 0, -1),
             b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+            b"stream": client.xrange,
         }
         for key in client.scan_iter(count=1000):
             kind = client.type(key)
             if kind != b"none":
                 found[key.decode()] = readers[kind](key)
     return found
+
+
+def without_listings(found: dict[str, Any]) -> dict[str, Any]:
+    """`everything` but the listings, which keep what was undone: their readers pass over what has no record."""
+    return {key: value for key, value in found.items() if not (key.startswith("acct:") and key.endswith("}:messages"))}
 
 
 class CallsSeen:

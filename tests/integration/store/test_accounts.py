@@ -3,9 +3,20 @@ from typing import Any
 
 import pytest
 
-from router.store.accounts import Accounts, Admitted
+from router.store.accounts import Accounts, Admission, Admitted
 from router.store.store import Store
-from tests.integration.store.kit import NOW, PHONE, a_message, admit, an_account, an_admission, ask, everything, with_wallet
+from tests.integration.store.kit import (
+    NOW,
+    PHONE,
+    a_message,
+    admit,
+    an_account,
+    an_admission,
+    ask,
+    everything,
+    with_wallet,
+    without_listings,
+)
 
 pytestmark = pytest.mark.anyio
 OTHER_PHONE = "+213661000002"
@@ -20,10 +31,16 @@ async def settle(store: Store, account_id: str, message_id: str, *, refund: bool
     return await ask(store, lambda batch: store.accounts.settle(batch, message, refund=refund))
 
 
-async def undo(store: Store, ask_: Any, older: str = "") -> int:
+async def undo(store: Store, ask_: Admission, *, is_refunded: bool = False) -> int:
     charge = await ask(store, lambda batch: Accounts.charge(batch, ask_.account.id, ask_.message_id))
-    entry = charge if charge is not None else Accounts.charge_entry(ask_, older)
-    return await ask(store, lambda batch: store.accounts.undo(batch, ask_.account.id, ask_.message_id, entry, ask_.now))
+    entry = charge if charge is not None else Accounts.charge_entry(ask_)
+    return await ask(
+        store, lambda batch: store.accounts.undo(batch, ask_.account.id, ask_.message_id, entry, ask_.now, is_refunded=is_refunded)
+    )
+
+
+def books(redis_url: str) -> dict[str, Any]:
+    return without_listings(everything(redis_url))
 
 
 # Admission
@@ -32,19 +49,20 @@ async def undo(store: Store, ask_: Any, older: str = "") -> int:
 async def test_admitted(store: Store, redis_url: str) -> None:
     """Charged, counted, listed, and watched until its record is seen."""
     account = await with_wallet(store, 12)
-    first = an_admission(account, limits=(9, 9, 9), idempotency_key="k", body_print="p")
+    now = await store.time()
+    first = an_admission(account, now=now, limits=(9, 9, 9), idempotency_key="k", body_print="p")
 
     assert Admitted("ok") == await admit(store, first)
     found = everything(redis_url)
     key = f"acct:{{{account.id}}}"
     id = first.message_id.encode()
     assert b"7" == found[key][b"balance"]
-    assert {id: f"5|{PHONE}|".encode()} == {k: v[: len(f"5|{PHONE}|")] for k, v in found[f"{key}:charges"].items()}
-    for listing in ("unconfirmed", "messages", f"phone:{PHONE}"):
-        assert [(id, NOW)] == found[f"{key}:{listing}"]
-    assert b"1" == found[f"{key}:day:{int(NOW // 86400)}"]
-    assert b"1" == found[f"{key}:hour:{int(NOW // 3600)}"]
-    assert {PHONE.encode(): id} == found[f"{key}:open"]
+    assert {id: f"5|{PHONE}|k".encode()} == found[f"{key}:charges"]
+    for listing in ("unconfirmed", f"phone:{PHONE}"):
+        assert [(id, now)] == found[f"{key}:{listing}"]
+    assert [{b"i": id}] == [fields for _, fields in found[f"{key}:messages"]]
+    assert b"1" == found[f"{key}:day:{int(now // 86400)}"]
+    assert b"1" == found[f"{key}:hour:{int(now // 3600)}"]
 
 
 async def test_asked_again(store: Store, redis_url: str) -> None:
@@ -89,15 +107,79 @@ async def test_older_code(store: Store) -> None:
     assert first.message_id == (await admit(store, an_admission(account))).id
 
 
-async def test_listings_are_forgotten(store: Store) -> None:
-    """Once their records are surely gone."""
+@pytest.mark.parametrize("limit", [0, 9])
+async def test_older_code_among_plain_messages(store: Store, limit: int) -> None:
+    """The newest code stays the older one, however the plain SMS to the same phone stand around it."""
     account = await with_wallet(store, 100)
-    old, new = an_admission(account), an_admission(account, now=NOW + 601)
-    await admit(store, old)
+    kinds = [False, True, False, True, False, False]
+    asked = [
+        an_admission(account, is_code=is_code, limits=(0, 0, limit), now=NOW + second) for second, is_code in enumerate(kinds)
+    ]
+    named = [(await admit(store, admission)).id for admission in asked]
 
-    assert [old.message_id] == await Accounts.message_ids(store.batch(), account.id, 10)
+    assert ["", "", "", asked[1].message_id, "", ""] == named
+    assert asked[3].message_id == (await admit(store, an_admission(account, now=NOW + 6))).id
+
+
+async def test_older_code_is_known_for_an_hour(store: Store) -> None:
+    """No code lives longer."""
+    account = await with_wallet(store, 100)
+    older = an_admission(account)
+    await admit(store, older)
+
+    assert older.message_id == (await admit(store, an_admission(account, to=PHONE, now=NOW + 3599.9))).id
+    other = an_admission(account, to=OTHER_PHONE)
+    await admit(store, other)
+    assert "" == (await admit(store, an_admission(account, to=OTHER_PHONE, now=NOW + 3600))).id
+
+
+async def test_plain_messages_are_remembered_where_they_are_limited(store: Store, redis_url: str) -> None:
+    """Without a limit of the phone nothing is kept of them there."""
+    account = await with_wallet(store, 100)
+    free, limited = (an_admission(account, is_code=False, limits=(0, 0, limit), now=NOW + limit) for limit in (0, 2))
+    await admit(store, free)
+    key = f"acct:{{{account.id}}}:phone:{PHONE}"
+
+    assert key not in everything(redis_url)
+    await admit(store, limited)
+    assert [(f"-{limited.message_id}".encode(), NOW + 2)] == everything(redis_url)[key]
+
+
+# The listing
+
+
+async def test_listed_in_the_order_of_admission(store: Store) -> None:
+    """Latest first, as many as are asked for; whatever their ids are, and what was undone stays among them."""
+    account, other = await with_wallet(store, 100), await with_wallet(store, 100)
+    now = await store.time()
+    asked = [an_admission(account, now=now, message_id=f"wg_{name}") for name in "caebd"]
+    for admission in asked:
+        await admit(store, admission)
+    await admit(store, an_admission(other, now=now))
+    await undo(store, asked[-1])
+
+    assert ["wg_d", "wg_b", "wg_e", "wg_a", "wg_c"] == await Accounts.message_ids(store.batch(), account.id, 10)
+    assert ["wg_d", "wg_b"] == await Accounts.message_ids(store.batch(), account.id, 2)
+    assert [] == await Accounts.message_ids(store.batch(), "ac_nobody", 10)
+
+
+async def test_listings_are_forgotten(store: Store) -> None:
+    """When older than any record can be, but for what Redis cannot cut off cheaply: less than a block of a stream (100 entries)."""
+    account = await with_wallet(store, 100)
+    now = await store.time()
+    key = Accounts.key(account.id, "messages")
+    batch = store.batch()
+    for second in range(500):
+        batch.add("XADD", key, int((now - 9000 + second) * 1000), "i", f"wg_old_{second}")
+    for second in range(100):
+        batch.add("XADD", key, int((now - 500 + second) * 1000), "i", f"wg_kept_{second}")
+    await batch.run()
+    new = an_admission(account, now=now)
     await admit(store, new)
-    assert [new.message_id] == await Accounts.message_ids(store.batch(), account.id, 10)
+    listed = await Accounts.message_ids(store.batch(), account.id, 1000)
+
+    assert [new.message_id, *(f"wg_kept_{second}" for second in reversed(range(100)))] == listed[:101]
+    assert len(listed) < 201
 
 
 # Refusals: spec/gatewire.md, "when several apply"
@@ -209,31 +291,31 @@ async def test_key_is_kept_as_a_hash(store: Store, redis_url: str) -> None:
 @pytest.mark.parametrize("key", ["", "k", "a|b"])
 @pytest.mark.parametrize("older", [True, False])
 async def test_undo_restores_exactly(store: Store, redis_url: str, limits: tuple[int, int, int], key: str, older: bool) -> None:
-    """As if it had never been asked: wallet, counters, lists, the idempotency key, and the phone's older code."""
+    """As if it had never been asked: wallet, counters, the idempotency key, and the phone's older code. Only the listing keeps it."""
     account = await with_wallet(store, 100)
     for at, is_code in ((NOW - 1, older), (NOW - 0.5, False)):
         await admit(store, an_admission(account, limits=(9, 9, 9), now=at, is_code=is_code))
-    before = everything(redis_url)
+    before = books(redis_url)
     undone = an_admission(account, limits=limits, idempotency_key=key, body_print="p")
     assert "ok" == (await admit(store, undone)).outcome
 
-    assert before != everything(redis_url)
+    assert before != books(redis_url)
     assert 1 == await undo(store, undone)
-    assert before == everything(redis_url)
+    assert before == books(redis_url)
     assert 0 == await undo(store, undone)
-    assert before == everything(redis_url)
+    assert before == books(redis_url)
 
 
 async def test_undo_leaves_what_came_after(store: Store) -> None:
     """A newer code keeps its place, and so does a key that another message holds by now."""
     account = await with_wallet(store, 100)
     undone = an_admission(account, idempotency_key="k", body_print="p")
-    newer = an_admission(account)
+    newer = an_admission(account, now=NOW + 1)
     await admit(store, undone)
     assert undone.message_id == (await admit(store, newer)).id
     await undo(store, undone)
 
-    assert newer.message_id == (await admit(store, an_admission(account))).id
+    assert newer.message_id == (await admit(store, an_admission(account, now=NOW + 2))).id
     assert "ok" == (await admit(store, an_admission(account, idempotency_key="k", body_print="another"))).outcome
 
 
@@ -251,17 +333,33 @@ async def test_undo_counts_where_it_was_counted(store: Store) -> None:
 
 @pytest.mark.parametrize("older", [True, False])
 async def test_undo_after_a_refund(store: Store, redis_url: str, older: bool) -> None:
-    """A message that was recorded, then withdrawn: its money is back already, all the rest is undone; and once."""
+    """A message that was recorded, then withdrawn: its money is back already, and all the rest is undone for a caller that says so."""
     account = await with_wallet(store, 100)
     first = an_admission(account, limits=(9, 9, 9), is_code=older)
     await admit(store, first)
-    before = everything(redis_url)
-    undone = an_admission(account, limits=(9, 9, 9), idempotency_key="k", body_print="p")
-    admitted = await admit(store, undone)
+    before = books(redis_url)
+    undone = an_admission(account, limits=(9, 9, 9), idempotency_key="k", body_print="p", now=NOW + 1)
+    await admit(store, undone)
     await settle(store, account.id, undone.message_id, refund=True)
+    refunded = books(redis_url)
 
-    assert [1, 0] == [await undo(store, undone, admitted.id) for _ in range(2)]
-    assert before == everything(redis_url)
+    assert 0 == await undo(store, undone)
+    assert refunded == books(redis_url)
+    assert 1 == await undo(store, undone, is_refunded=True)
+    assert before == books(redis_url)
+
+
+async def test_undo_before_the_refund(store: Store, redis_url: str) -> None:
+    """The caller takes it for refunded, and the wallet has not heard of it yet: undoing gives the money back, settling then does not."""
+    account = await with_wallet(store, 100)
+    before = books(redis_url)
+    undone = an_admission(account, limits=(9, 9, 9))
+    await admit(store, undone)
+
+    assert 1 == await undo(store, undone, is_refunded=True)
+    assert before == books(redis_url)
+    assert 0 == await settle(store, account.id, undone.message_id, refund=True)
+    assert before == books(redis_url)
 
 
 # Settling, and the wallet
@@ -277,8 +375,9 @@ async def test_settle_once(store: Store, refund: bool) -> None:
     assert (5 if refund else 0) == await settle(store, account.id, admission.message_id, refund=refund)
     assert [0, 0] == [await settle(store, account.id, admission.message_id, refund=again) for again in (True, False)]
     assert (100 if refund else 95) == await balance(store, account.id)
-    assert "" == (await admit(store, an_admission(account))).id, "a settled code is no older open one"
-    assert 1 == len(await Accounts.unconfirmed(store.batch(), [account.id], NOW, 10))
+    again = an_admission(account, now=NOW + 1)
+    assert admission.message_id == (await admit(store, again)).id, "settling does not look at the phone: who replaces it will find it over"
+    assert 1 == len(await Accounts.unconfirmed(store.batch(), [account.id], NOW + 1, 10))
 
 
 async def test_settled_at_once_by_many(store: Store) -> None:
@@ -292,12 +391,12 @@ async def test_settled_at_once_by_many(store: Store) -> None:
 
 async def test_settle_keeps_a_newer_code(store: Store) -> None:
     account = await with_wallet(store, 100)
-    older, newer = an_admission(account), an_admission(account)
+    older, newer = an_admission(account), an_admission(account, now=NOW + 1)
     await admit(store, older)
     await admit(store, newer)
     await settle(store, account.id, older.message_id, refund=True)
 
-    assert newer.message_id == (await admit(store, an_admission(account))).id
+    assert newer.message_id == (await admit(store, an_admission(account, now=NOW + 2))).id
 
 
 async def test_price_is_what_was_charged(store: Store) -> None:
@@ -336,6 +435,18 @@ async def test_unconfirmed(store: Store) -> None:
     ]
     await ask(store, lambda batch: Accounts.confirm(batch, one.id, asked[1].message_id))
     assert [asked[0].message_id] == [i.message_id for i in await Accounts.unconfirmed(store.batch(), [one.id], NOW, 10)]
+
+
+async def test_confirmed_many_at_once(store: Store) -> None:
+    """Those that are named, and those only; naming one twice does no harm."""
+    account = await with_wallet(store, 100)
+    asked = [an_admission(account, is_code=False) for _ in range(4)]
+    for admission in asked:
+        await admit(store, admission)
+    for _ in range(2):
+        await ask(store, lambda batch: Accounts.confirm(batch, account.id, *(admission.message_id for admission in asked[:3])))
+
+    assert [asked[3].message_id] == [i.message_id for i in await Accounts.unconfirmed(store.batch(), [account.id], NOW, 10)]
 
 
 async def test_a_change_is_found_out(store: Store) -> None:

@@ -5,7 +5,8 @@ import redis.asyncio
 from redis.exceptions import ResponseError
 
 from router.domain.seed import Seed
-from router.store.redis import Batch, Funnel, StoreAway, connect
+from router.redis_link import connect, link
+from router.store.redis import Batch, Funnel, StoreAway
 from router.store.store import Store
 from tests.integration.store.kit import a_message, ask
 
@@ -17,7 +18,7 @@ async def test_answers_in_order(store: Store) -> None:
     places = [batch.add("SET", "{a}", "1"), batch.add("GET", "{a}"), batch.add("INCR", "{a}")]
 
     assert [0, 1, 2] == places
-    assert [True, b"1", 2] == await batch.run()
+    assert [b"OK", b"1", 2] == await batch.run()
 
 
 async def test_empty(store: Store) -> None:
@@ -55,7 +56,7 @@ async def test_first_error_is_raised_after_the_rest_was_done(store: Store) -> No
 async def test_store_away() -> None:
     """Nobody listens: the caller hears that the store is away, with no address in the words."""
     client = connect("unix:///nonexistent/redis.sock?db=0")
-    batch = Batch(Funnel(client))
+    batch = Batch(Funnel([link(client)], link(client)))
     batch.add("GET", "a")
     batch.add("GET", "b")
     with pytest.raises(StoreAway, match=r"^the store cannot be reached: ConnectionError$"):

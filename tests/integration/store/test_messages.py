@@ -1,5 +1,9 @@
+import itertools
+
 import pytest
 
+from router.domain.message import Attempt, Message
+from router.store.listings import by_phone
 from router.store.messages import Stored
 from router.store.store import Store
 from tests.integration.store.kit import NOW, PHONE, a_message, ask
@@ -7,12 +11,12 @@ from tests.integration.store.kit import NOW, PHONE, a_message, ask
 pytestmark = pytest.mark.anyio
 
 
-async def create(store: Store, message) -> int:
+async def create(store: Store, message: Message) -> bytes | None:
     return await ask(store, lambda batch: store.messages.create(batch, message, "the text"))
 
 
 async def load(store: Store, message_id: str) -> Stored | None:
-    (stored,) = await store.messages.load(store.batch(), [message_id], with_text=True)
+    (stored,) = await store.messages.load(store.batch(), [message_id])
     return stored
 
 
@@ -20,13 +24,91 @@ async def test_create_once(store: Store) -> None:
     """The first record stands, as version 1; a second one for the same id changes nothing."""
     message = a_message()
 
-    assert 1 == await create(store, message)
-    assert 0 == await create(store, a_message(id=message.id, price=99))
+    assert b"OK" == await create(store, message)
+    assert await create(store, a_message(id=message.id, price=99)) is None
     stored = await load(store, message.id)
     assert stored is not None
     assert (1, message) == (stored.version, stored.message)
     assert "the text" == store.messages.open_text(stored)
-    assert [message.id] == await store.messages.ids_of_phone(store.batch(), PHONE, 10)
+
+
+FULL = a_message(
+    state="dispatched", reason="no service", code_hash=bytes(range(32)), code_length=6, tries_left=3, republished=2, parked_at=NOW + 1,
+    dispatched_at=NOW + 2, sent_at=NOW + 3, delivered_at=NOW + 4, verified_at=NOW + 5, ended_at=NOW + 6, settled=True,
+    attempts=(
+        Attempt(number=1, seed="603010000000001", carrier="60301", state="failed", assigned_at=NOW + 2, why="x", error="no service"),
+        Attempt(
+            number=2, seed="603010000000002", carrier="60301", state="radio", assigned_at=NOW + 3, why="y", handed_at=NOW + 4,
+            lease_until=NOW + 12, radio_at=NOW + 5, sent_at=NOW + 6, delivered_at=NOW + 7, ended_at=NOW + 8,
+        ),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ["", "::12:", "0:0:", "é" * 1000, "\x00\n\r\n$3"])
+async def test_any_record_and_any_text(store: Store, body: str) -> None:
+    """Every field comes back as it was, whatever the bytes of the code's hash and of the sealed text are."""
+    for hash_byte in b"\x00:\n\xff":
+        message = a_message(code_hash=bytes([hash_byte]) * 32)
+        await ask(store, lambda batch, message=message: store.messages.create(batch, message, body))
+        stored = await load(store, message.id)
+
+        assert stored is not None
+        assert message == stored.message
+        assert body == store.messages.open_text(stored)
+        full = Message(**{name: getattr(FULL, name) for name in Message.__struct_fields__} | {"id": message.id})
+        assert 1 == await ask(store, lambda batch, stored=stored, full=full: store.messages.commit(batch, stored, full))
+        stored = await load(store, message.id)
+        assert stored is not None
+        assert (2, full) == (stored.version, stored.message)
+        assert body == store.messages.open_text(stored)
+
+
+async def test_many_versions(store: Store) -> None:
+    """The text stays where it is, however many digits the version has."""
+    message = a_message()
+    await create(store, message)
+    for version in range(1, 102):
+        stored = await load(store, message.id)
+        assert stored is not None
+        assert (version, "the text") == (stored.version, store.messages.open_text(stored))
+        batch = store.batch()
+        store.messages.commit(batch, stored, a_message(id=message.id, republished=version))
+        assert [1] == await batch.run()
+
+
+async def test_many_are_read_at_once(store: Store) -> None:
+    """In the order they are asked for; None where there is none, twice where it is asked for twice."""
+    first, second = a_message(), a_message()
+    for message in (first, second):
+        await create(store, message)
+    await ask(store, lambda batch: store.messages.void(batch, "wg_void"))
+    found = await store.messages.load(store.batch(), [second.id, "wg_none", first.id, "wg_void", second.id])
+
+    assert [second, None, first, None, second] == [stored and stored.message for stored in found]
+    assert [] == await store.messages.load(store.batch(), [])
+
+
+async def recorded(store: Store, message_id: str) -> bool:
+    return store.messages.parse_recorded(await ask(store, lambda batch: store.messages.is_recorded(batch, message_id)))
+
+
+async def test_what_is_recorded(store: Store) -> None:
+    """A record, with or without its text, readable or not; not a tombstone, and not nothing."""
+    message = a_message()
+    await create(store, message)
+    read = await load(store, message.id)
+    assert read is not None
+
+    assert await recorded(store, message.id)
+    await ask(store, lambda batch: store.messages.commit(batch, read, a_message(id=message.id, state="sent")))
+    assert await recorded(store, message.id)
+    await ask(store, lambda batch: batch.add("SET", store.messages.key("wg_strange"), "who wrote this?"))
+    assert await load(store, "wg_strange") is None
+    assert await recorded(store, "wg_strange")
+    await ask(store, lambda batch: store.messages.void(batch, "wg_void"))
+    assert not await recorded(store, "wg_void")
+    assert not await recorded(store, "wg_none")
 
 
 async def goes_at(store: Store, message_id: str) -> float:
@@ -94,7 +176,7 @@ async def test_void_before_create(store: Store) -> None:
 
     assert 1 == await ask(store, lambda batch: store.messages.void(batch, message.id))
     assert 1 == await ask(store, lambda batch: store.messages.void(batch, message.id))
-    assert 0 == await create(store, message)
+    assert await create(store, message) is None
     assert await load(store, message.id) is None
     assert 0 == await ask(store, lambda batch: store.messages.commit(batch, Stored(1, message), message))
     left = await ask(store, lambda batch: batch.add("PTTL", store.messages.key(message.id)))
@@ -114,9 +196,52 @@ async def test_void_after_create(store: Store) -> None:
     assert before == pytest.approx(await goes_at(store, message.id), abs=5)
 
 
+# What an operator finds by phone
+
+NEIGHBOUR = next(
+    phone for phone in (f"+21366{number:07}" for number in itertools.count(2_000_000)) if by_phone(phone) == by_phone(PHONE)
+)
+"""Another phone of the same bucket."""
+
+
 async def test_phone_listing_latest_first(store: Store) -> None:
-    messages = [a_message(created_at=NOW + i, expires_at=NOW + 300 + i) for i in range(3)]
+    """As many as are asked for, of this phone only."""
+    now = await store.time()
+    messages = [a_message(created_at=now, expires_at=now + 300, to=to) for to in (PHONE, NEIGHBOUR, PHONE, PHONE, NEIGHBOUR)]
     for message in messages:
         await create(store, message)
+    own = [message.id for message in reversed(messages) if message.to == PHONE]
 
-    assert [m.id for m in reversed(messages)][:2] == await store.messages.ids_of_phone(store.batch(), PHONE, 2)
+    assert own == await store.messages.ids_of_phone(store.batch, PHONE, 10)
+    assert own[:2] == await store.messages.ids_of_phone(store.batch, PHONE, 2)
+    assert [] == await store.messages.ids_of_phone(store.batch, "+213550000000", 10)
+
+
+@pytest.mark.parametrize("others", [998, 999, 1000, 1001, 2500])
+async def test_phone_listing_behind_a_busy_neighbour(store: Store, others: int) -> None:
+    """Found page by page, however many messages of other phones came after it; each once."""
+    batch = store.batch()
+    for place, phone in enumerate([PHONE] * 3 + [NEIGHBOUR] * others + [PHONE] * 2):
+        batch.add("XADD", by_phone(PHONE), "*", "p", phone, "i", f"wg_{place}")
+    await batch.run()
+    last = 3 + others
+
+    assert [f"wg_{place}" for place in (last + 1, last, 2, 1, 0)] == await store.messages.ids_of_phone(store.batch, PHONE, 10)
+    assert [f"wg_{place}" for place in (last + 1, last, 2)] == await store.messages.ids_of_phone(store.batch, PHONE, 3)
+
+
+async def test_phone_listing_is_forgotten(store: Store) -> None:
+    """When older than any record can be, but for what Redis cannot cut off cheaply: less than a block of a stream (100 entries)."""
+    now = await store.time()
+    batch = store.batch()
+    for second in range(500):
+        batch.add("XADD", by_phone(PHONE), int((now - 9000 + second) * 1000), "p", PHONE, "i", f"wg_old_{second}")
+    for second in range(100):
+        batch.add("XADD", by_phone(PHONE), int((now - 500 + second) * 1000), "p", PHONE, "i", f"wg_kept_{second}")
+    await batch.run()
+    message = a_message(created_at=now, expires_at=now + 300)
+    await create(store, message)
+    listed = await store.messages.ids_of_phone(store.batch, PHONE, 1000)
+
+    assert [message.id, *(f"wg_kept_{second}" for second in reversed(range(100)))] == listed[:101]
+    assert len(listed) < 201

@@ -33,7 +33,7 @@ async def reserve(store: Store, seed: Seed, slip: Slip, now: float = NOW) -> str
 
 
 async def take(store: Store, seed: Seed, limit: int = 10) -> list[Slip]:
-    return [Slip.parse(member) for member in await ask(store, lambda batch: store.seeds.take(batch, seed.id, limit))]
+    return [Slip.parse(member) for member in await ask(store, lambda batch: store.seeds.take(batch, seed.id, limit, ""))]
 
 
 async def finish(store: Store, seed: Seed, slip: Slip, outcome: str = "sent", *, handed: bool = True, now: float = NOW) -> int:
@@ -255,6 +255,19 @@ async def test_take_oldest_first(store: Store) -> None:
     assert slips[:1] == await take(store, seed, 1)
     assert slips[1:] == await take(store, seed)
     assert [] == await take(store, seed)
+
+
+async def test_take_with_a_token_that_was_replaced(store: Store) -> None:
+    """What waits stays where it is, for who has the new one."""
+    seed = await enrolled(store)
+    slip = Slip("wg_1", 1, 1)
+    await reserve(store, seed, slip)
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"token_hash": "new"}, NOW))
+
+    assert await ask(store, lambda batch: store.seeds.take(batch, seed.id, 10, "old")) is None
+    assert [str(slip).encode()] == await ask(store, lambda batch: store.seeds.take(batch, seed.id, 10, "new"))
+    assert [] == await ask(store, lambda batch: store.seeds.take(batch, seed.id, 10, "new"))
+    assert await ask(store, lambda batch: store.seeds.take(batch, "603010000009999", 10, "any")) is None
 
 
 async def test_two_fetches_at_once_share(store: Store) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from router.domain import pools
 from router.domain.directory import LOOKS, Directory
 from router.domain.rules import Policy, Rules
-from router.domain.seed import Seed
+from router.domain.seed import Quota, Seed
 from router.domain.selection import Need, why_not
 
 NOW = 10_000.0
@@ -70,6 +70,63 @@ def test_known_seeds() -> None:
     assert (fleet.get("b") or seed()).enabled is False
     assert fleet.get("z") is None
     assert repr(fleet) == "<Directory 3 seeds; ready 60301: 1, 60302: 1>"
+
+
+# Heard of, and nothing more
+
+
+def test_heard_of_a_ready_seed() -> None:
+    """Its time is noted, and all else that is known of it stays; it would have been offline without."""
+    fleet = directory(seed("a", in_flight=2, used=(2, 2, 2)))
+
+    assert fleet.heard("a", NOW + 50)
+    assert seed("a", in_flight=2, used=(2, 2, 2), lps=NOW + 50) == fleet.get("a")
+    assert found(fleet, now=NOW + 50) == "a"
+
+
+def test_heard_of_a_seed_that_used_its_quota() -> None:
+    """What it sent may count no more after a minute: then it has to be read. Without a quota, or nothing sent, it need not."""
+    unlimited = Quota(half_hour=0, hour=0, day=0)
+    fleet = directory(seed("a", used=(2, 2, 2)), seed("b"), seed("c", used=(2, 2, 2), quota=unlimited))
+
+    assert [True, True, True] == [fleet.heard(each, NOW + 59) for each in "abc"]
+    assert [False, True, True] == [fleet.heard(each, NOW + 60) for each in "abc"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"enabled": False}, {"draining": True}, {"in_flight": 4}, {"used": (30, 30, 30)}, {"consecutive_failures": 9, "failed_at": NOW}],
+)
+def test_heard_of_one_that_is_not_ready(changes: dict[str, Any]) -> None:
+    """It has to be read: what made it useless may be over. Until then it is as it was."""
+    fleet = directory(seed("a", **changes))
+
+    assert not fleet.heard("a", NOW + 1)
+    assert seed("a", **changes) == fleet.get("a")
+
+
+def test_heard_of_one_that_was_met_offline() -> None:
+    """It has left its pool, so it is read."""
+    fleet = directory(seed("a"))
+
+    assert found(fleet, now=NOW + 100) is None
+    assert not fleet.heard("a", NOW + 100)
+
+
+def test_heard_of_a_stranger() -> None:
+    assert not directory(seed("a")).heard("b", NOW)
+    assert len(directory(seed("a"))) == 1
+
+
+def test_freshest_goes_by_what_was_heard() -> None:
+    """`freshest` takes the one heard of last, whether or not it was read."""
+    fleet = directory(seed("a", lps=NOW - 1), seed("b", lps=NOW - 2), policy="freshest")
+
+    assert found(fleet) == "a"
+    assert fleet.heard("b", NOW)
+    assert found(fleet) == "b"
+    fleet.update(seed("b", lps=NOW, enabled=False), NOW)
+    assert found(fleet) == "a"
 
 
 def test_not_another_carrier() -> None:
@@ -331,6 +388,14 @@ class AgainstBruteForce(RuleBasedStateMachine):
         for known in self.fleet.values():
             known.lps = self.now
             self.directory.update(msgspec.structs.replace(known), self.now)
+
+    @rule()
+    def all_are_heard(self) -> None:
+        """Read again where the directory asks for it."""
+        for known in self.fleet.values():
+            known.lps = self.now
+            if not self.directory.heard(known.id, self.now):
+                self.directory.update(msgspec.structs.replace(known), self.now)
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 15.0, 30.0, 60.0]))
     def time_passes(self, seconds: float) -> None:

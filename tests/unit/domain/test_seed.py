@@ -4,6 +4,7 @@ import pytest
 
 from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed
+from router.domain.selection import Need, why_not
 
 NOW = 10_000.0
 RULES = Rules(
@@ -139,19 +140,20 @@ def test_no_pace() -> None:
 
 @pytest.mark.parametrize(
     ("in_flight", "parts", "room"),
-    [(0, 4, True), (1, 3, True), (1, 4, False), (3, 1, True), (4, 1, False), (0, 9, True), (0, 31, False)],
+    [(0, 4, True), (1, 3, True), (1, 4, False), (3, 1, True), (4, 1, False), (0, 9, True), (0, 31, True)],
 )
 def test_room(in_flight: int, parts: int, room: bool) -> None:
-    """Parts fit up to the capacity; a longer message fits an idle seed, if the quota allows."""
+    """Parts fit up to the capacity; a longer message fits an idle seed. The quota is asked for itself: `quota_left`."""
     assert room == seed(pace_seconds=1.0, in_flight=in_flight).has_room(parts, RULES)
 
 
-def test_room_within_the_quota() -> None:
-    """No room where the quota has none, for a message of several parts before one of one part."""
+@pytest.mark.parametrize(("parts", "reason"), [(2, None), (3, "quota used")])
+def test_choosing_asks_the_quota_too(parts: int, reason: str | None) -> None:
+    """A seed whose quota leaves two parts may get a message of two and none of three, though it has the room."""
     nearly_used = seed(pace_seconds=1.0, used=(28, 28, 28))
 
-    assert nearly_used.has_room(2, RULES)
-    assert not nearly_used.has_room(3, RULES)
+    assert nearly_used.has_room(parts, RULES)
+    assert reason == why_not(nearly_used, Need(carrier="60302", country="DZ", parts=parts), NOW, RULES)
 
 
 def test_score() -> None:

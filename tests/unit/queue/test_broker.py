@@ -3,42 +3,75 @@ import pytest
 from router.queue.broker import DEAD_QUEUE, Broker, kombu_url
 from router.queue.entries import Entry, decode, encode
 from router.queue.lanes import QUEUES, TURNS, LaneCycle, order_of_turn
+from router.queue.redis_streams import parameters
+from router.queue.streams import Transport
 
 
 @pytest.mark.parametrize(
     ("ours", "kombus"),
     [
-        ("unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
-        ("unix:///run/redis.sock?db=3", "redis+socket:///run/redis.sock?virtual_host=3"),
-        ("unix:///a%20b/redis.sock?db=1&x=y", "redis+socket:///a%20b/redis.sock?virtual_host=1"),
-        ("unix:///a b/redis.sock", "redis+socket:///a%20b/redis.sock?virtual_host=0"),
-        ("unix:///a/redis.sock?", "redis+socket:///a/redis.sock?virtual_host=0"),
-        ("redis://host:6379/2", "redis://host:6379/2"),
-        ("rediss://user:word@host/0", "rediss://user:word@host/0"),
+        ("stock+unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
+        ("stock+unix:///run/redis.sock?db=3", "redis+socket:///run/redis.sock?virtual_host=3"),
+        ("stock+unix:///a%20b/redis.sock?db=1&x=y", "redis+socket:///a%20b/redis.sock?virtual_host=1"),
+        ("stock+unix:///a b/redis.sock", "redis+socket:///a%20b/redis.sock?virtual_host=0"),
+        ("stock+unix:///a/redis.sock?", "redis+socket:///a/redis.sock?virtual_host=0"),
+        ("stock+redis://host:6379/2", "redis://host:6379/2"),
+        ("stock+rediss://user:word@host/0", "rediss://user:word@host/0"),
         ("amqp://guest:guest@host//", "amqp://guest:guest@host//"),
         ("memory://", "memory://"),
     ],
 )
 def test_kombu_url(ours: str, kombus: str) -> None:
+    """What is kombu's own, in kombu's words; `stock+` is how its Redis transport is asked for."""
     assert kombus == kombu_url(ours)
     assert kombus == Broker(ours).url
 
 
 @pytest.mark.parametrize(
-    ("url", "is_redis"), [("unix:///a.sock", True), ("redis://h/0", True), ("rediss://h/0", True), ("sentinel://h/0", True),
-                          ("amqp://h//", False), ("memory://", False)],
+    ("url", "is_streams", "is_redis"),
+    [
+        ("unix:///a.sock", True, False), ("redis://h/0", True, False), ("rediss://h/0", True, False),
+        ("redis+sentinel://h/main", True, False), ("redis+cluster://h", True, False), ("stock+redis://h/0", False, True),
+        ("stock+unix:///a.sock", False, True), ("sentinel://h/0", False, True), ("amqp://h//", False, False), ("memory://", False, False),
+    ],
 )  # fmt: skip
-def test_is_redis(url: str, is_redis: bool) -> None:
-    """Only a Redis broker gets the options of kombu's Redis transport."""
+def test_which_transport(url: str, is_streams: bool, is_redis: bool) -> None:
+    """A Redis URL is our Streams transport, unless it asks for kombu's."""
     broker = Broker(url)
 
-    assert is_redis == broker.is_redis
-    assert is_redis == bool(broker.connect().transport_options)
+    assert (is_streams, is_redis) == (broker.is_streams, broker.is_redis)
+    assert is_streams == isinstance(broker.connect().transport, Transport)
 
 
-def test_repr_hides_the_password() -> None:
-    assert "word" not in repr(Broker("redis://user:word@host/0"))
-    assert "word" not in repr(Broker("amqp://user:word@host//"))
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://user:word@host:7000/2", {"hostname": "host", "port": 7000, "userid": "user", "password": "word", "virtual_host": "2"}),
+        ("unix:///run/redis.sock?db=3", {"virtual_host": "/run/redis.sock/3"}),
+        ("rediss://host/0", {"hostname": "host", "ssl": True}),
+        ("redis+cluster://a:1,b:2", {"hostname": "a", "port": 1, "alternates": ["b:2"]}),
+    ],
+)
+def test_parameters_of_streams(url: str, expected: dict[str, object]) -> None:
+    """What kombu is told of a Redis URL of ours."""
+    found = parameters(url, visibility_timeout_seconds=30.0)
+
+    assert expected == {name: found[name] for name in expected}
+
+
+def test_parameters_of_sentinel() -> None:
+    """The master's name, and whom to ask for it."""
+    options = parameters("redis+sentinel://a:1,b/main/2?sentinel_password=s", visibility_timeout_seconds=7.0)["transport_options"]
+
+    assert ("main", [("a", 1), ("b", 26379)]) == (options["master_name"], options["sentinels"])
+    assert ({"password": "s"}, 7.0) == (options["sentinel_kwargs"], options["visibility_timeout"])
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://user:word@host/0", "stock+redis://user:word@host/0", "amqp://user:word@host//", "redis+sentinel://user:word@host/m"]
+)
+def test_repr_hides_the_password(url: str) -> None:
+    assert "word" not in repr(Broker(url))
 
 
 def test_memory_broker() -> None:

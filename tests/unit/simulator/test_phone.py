@@ -16,6 +16,8 @@ from workers.simulator.phone import Phone
 
 SIM = Sim("603010000000001", "+213660000001", "60301")
 QUICK = Behaviour(pace_seconds=0.0)
+ONE_BY_ONE = Behaviour(pace_seconds=0.06)
+"""Too slow to ask for several messages at once."""
 
 Story = Callable[[StubRouter, Phone, Path], Awaitable[None]]
 
@@ -200,7 +202,7 @@ def test_a_lost_answer_is_no_permission(tmp_path: Path) -> None:
         assert {"no answer to radio"} == {told.error for told in router.of_state("cancelled")}
         assert {("a", 1), ("b", 1), ("c", 1)} == router.granted
 
-    assert play(story, tmp_path) == ["c"]
+    assert play(story, tmp_path, ONE_BY_ONE) == ["c"]
 
 
 def test_reports_outlast_an_outage(tmp_path: Path) -> None:
@@ -389,7 +391,39 @@ def test_a_kill_leaves_no_doubt(tmp_path: Path) -> None:
         assert router.states("a") == ["radio", "cancelled"]
         assert router.states("b") == []
 
-    assert play(story, tmp_path) == []
+    assert play(story, tmp_path, ONE_BY_ONE) == []
+
+
+def test_a_fast_phone_asks_for_several_at_once(tmp_path: Path) -> None:
+    """What it will send within a moment is asked for in one call, and sent in its order."""
+
+    async def story(router: StubRouter, phone: Phone, ledger: Path) -> None:
+        router.can_answer.clear()
+        await router.give(SIM.imsi, "a", "b", "c")
+        await eventually(lambda: router.states("a") == ["radio"])
+
+        assert [["radio"], ["radio"]] == [router.states("b"), router.states("c")]
+        router.can_answer.set()
+        await eventually(lambda: router.states("c") == ["radio", "sent"])
+
+    assert ["a", "b", "c"] == play(story, tmp_path)
+
+
+def test_a_kill_leaves_no_doubt_of_what_was_asked_ahead(tmp_path: Path) -> None:
+    """Each message whose permission the router may have noted is given back."""
+
+    async def story(router: StubRouter, phone: Phone, ledger: Path) -> None:
+        router.can_answer.clear()
+        await router.give(SIM.imsi, "a", "b", "c")
+        await eventually(lambda: router.states("a") == ["radio"])
+        phone.kill()
+        router.can_answer.set()
+        await phone.wait_silent(20)
+
+        assert [["radio", "cancelled"]] * 3 == [router.states(id) for id in "abc"]
+        assert 0 == phone.counts.lost
+
+    assert [] == play(story, tmp_path)
 
 
 def test_a_killed_phone_still_reports_what_it_sent(tmp_path: Path) -> None:
