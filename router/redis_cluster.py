@@ -16,8 +16,9 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from router.redis_url import Address
+
 Command = tuple[Any, ...]
-Address = tuple[str, int]
 
 _SCRIPTS: Final = frozenset(("EVAL", "EVALSHA"))
 _KEYLESS: Final = frozenset(("TIME", "PUBLISH", "PING", "INFO", "SCRIPT", "CONFIG"))

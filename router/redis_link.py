@@ -8,111 +8,30 @@ pipeline). In a Cluster each node gets its share in that way (`redis_cluster`).
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import hiredis
-import msgspec
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import Connection, SSLConnection, parse_url
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from router.redis_cluster import Address, Cluster, ClusterLink, Command
+from router.redis_cluster import Cluster, ClusterLink, Command
+from router.redis_url import read_url
 
-__all__ = ["SCHEMES", "Client", "Command", "Link", "Place", "close", "connect", "each_server", "link", "read_url", "subscribe"]
+__all__ = ["Client", "Command", "Link", "close", "connect", "each_server", "link", "subscribe"]
 
 Client = Redis | Cluster
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-_ESCAPES = "in a password, / is written %2F, @ is %40 and : is %3A"
-_PORT = 6379
-_SENTINEL_PORT = 26379
 _CONNECT_SECONDS = 3.0
 _HEALTH_CHECK_SECONDS = 30
 _LISTEN_SECONDS = 5.0
 _WATCH_SECONDS = 0.5
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a Redis is, as a URL says it."""
-
-    addresses: tuple[Address, ...] = ()
-    """Of the server, the Sentinels, or some nodes of the Cluster."""
-    socket: str = ""
-    database: int = 0
-    username: str | None = None
-    password: str | None = None
-    master: str = ""
-    """The master's name; then the addresses are Sentinels'."""
-    sentinel_password: str | None = None
-    is_cluster: bool = False
-    is_tls: bool = False
-    tls: Mapping[str, Any] = {}
-    """redis-py's `ssl_…` options."""
-
-
-def read_url(url: str) -> Place:
-    """`redis://`, `rediss://` and `unix://` as redis-py has them; `redis+sentinel://[user:password@]host[:port],host…/master[/db]` (and
-    `?sentinel_password=`); `redis+cluster://[user:password@]host[:port],host…`. `rediss+…` is over TLS, with `?ssl_…=` of redis-py's.
-
-    Raises ValueError for anything else.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        raise ValueError(f"no Redis URL: {parts.scheme or 'no scheme'}:// is none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
-    if "+" not in parts.scheme:
-        return _read_single(url)
-    is_cluster = parts.scheme.endswith("+cluster")
-    master, _, database = parts.path.strip("/").partition("/")
-    if is_cluster and (master or database):
-        raise ValueError("a Redis Cluster has database 0 only: nothing may follow its hosts")
-    if not is_cluster and not master:
-        raise ValueError("the master's name is missing: redis+sentinel://host:26379,host:26379/mymaster")
-    if database and not database.isdigit():
-        raise ValueError(f"what follows the master's name is a database's number: {_ESCAPES}")
-    query: dict[str, Any] = dict(parse_url(f"redis://?{parts.query}"))
-    sentinel_password = query.pop("sentinel_password", None)
-    if unknown := [name for name in query if not name.startswith("ssl_")]:
-        raise ValueError(f"unknown option {unknown[0]!r}: such a URL takes ssl_…{'' if is_cluster else ' and sentinel_password'}")
-    return Place(
-        addresses=_addresses(parts.netloc.rpartition("@")[2], _PORT if is_cluster else _SENTINEL_PORT),
-        database=int(database or 0), username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None, master=master, sentinel_password=sentinel_password,
-        is_cluster=is_cluster, is_tls=parts.scheme.startswith("rediss"), tls=query,
-    )  # fmt: skip
-
-
-def _read_single(url: str) -> Place:
-    _port(urlsplit(url))
-    found: Mapping[str, Any] = parse_url(url)
-    return Place(
-        addresses=() if "path" in found else ((found.get("host") or "localhost", found.get("port") or _PORT),),
-        socket=found.get("path", ""), database=found.get("db", 0), username=found.get("username"), password=found.get("password"),
-        is_tls=url.startswith("rediss:"), tls={name: value for name, value in found.items() if name.startswith("ssl_")},
-    )  # fmt: skip
-
-
-def _addresses(names: str, default_port: int) -> tuple[Address, ...]:
-    found: list[Address] = []
-    for name in names.split(","):
-        one = urlsplit(f"//{name.strip()}")
-        if not one.hostname:
-            raise ValueError(f"an address has no host: {_ESCAPES}")
-        found.append((one.hostname, _port(one) or default_port))
-    return tuple(found)
-
-
-def _port(parts: SplitResult) -> int | None:
-    try:
-        return parts.port
-    except ValueError:
-        # Its own words show what stands there, which may be a password
-        raise ValueError(f"a port is no number up to 65535: {_ESCAPES}") from None
 
 
 class Link(Protocol):
@@ -136,12 +55,14 @@ def connect(url: str, *, timeout_seconds: float = 10.0) -> Client:
     options: dict[str, Any] = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "health_check_interval": _HEALTH_CHECK_SECONDS}
     options |= {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     if not place.is_cluster and not place.master:
-        return Redis.from_url(url, max_connections=64, **options)
+        client = Redis.from_url(url, max_connections=64, **options)
+        client.connection_pool.connection_class = _bulk(client.connection_pool.connection_class)
+        return client
     # While one does not answer, another may be asked
     options["socket_connect_timeout"] = min(timeout_seconds, _CONNECT_SECONDS)
     secret = {"username": place.username, "password": place.password}
     if place.is_cluster:
-        kind = SSLConnection if place.is_tls else Connection
+        kind = _bulk(SSLConnection if place.is_tls else Connection)
         shared = {**options, **secret, **place.tls}
         return Cluster(
             place.addresses, lambda address: ConnectionPool(connection_class=kind, host=address[0], port=address[1], **shared), _NodeLink
@@ -150,6 +71,7 @@ def connect(url: str, *, timeout_seconds: float = 10.0) -> Client:
     asked = {**options, "socket_timeout": options["socket_connect_timeout"], "password": place.sentinel_password, **tls}
     sentinel: Any = _Sentinel(list(place.addresses), sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
     master: Redis = sentinel.master_for(place.master, db=place.database, **options, **secret, **tls)
+    master.connection_pool.connection_class = _bulk(master.connection_pool.connection_class)
     return master
 
 
@@ -218,9 +140,15 @@ async def close(client: Client) -> None:
             await sentinel.aclose()
 
 
-class _BulkReads:
-    """Mixed into a connection of redis-py: many answers for the price of one."""
+def _bulk(kind: Any) -> Any:
+    """A connection of redis-py's with `_BulkReads` mixed in."""
+    return type(f"Bulk{kind.__name__}", (_BulkReads, kind), {})
 
+
+class _BulkReads:
+    """Mixed into a connection of redis-py: many answers for the price of one, and no cancellation is forgotten."""
+
+    socket_timeout: float | None
     _parser: Any
     _reader: Any
     _writer: Any
@@ -229,6 +157,17 @@ class _BulkReads:
     def is_usable(self) -> bool:
         # One that was cut is closing first, and at its end a turn of the loop later
         return self._reader is not None and not self._reader.at_eof() and not self._writer.transport.is_closing()
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """redis-py sends within `wait_for`, which on Python 3.11 forgets a cancellation that comes as it ends: nobody could stop us."""
+        allowed, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(allowed):
+                await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except TimeoutError as error:
+            raise RedisTimeoutError("Timeout writing to socket") from error
+        finally:
+            self.socket_timeout = allowed
 
     def cut(self) -> None:
         """Whoever waits for an answer hears that the connection broke; the next exchange connects anew."""
@@ -268,9 +207,7 @@ class _NodeLink:
     async def _connected(self) -> Any:
         connection = self._connection
         if connection is None:
-            kind = self._pool.connection_class
-            bulk: Any = type(f"Bulk{kind.__name__}", (_BulkReads, kind), {})
-            connection = self._connection = bulk(**self._pool.connection_kwargs)
+            connection = self._connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         if not connection.is_usable:
             await connection.disconnect(nowait=True)
             await connection.connect()

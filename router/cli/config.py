@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from router.settings import Settings
 
 PREFIX: Final = "SEEDROUTER_"
-_PASSWORD: Final = re.compile(r"(?<=://)([^/@]*:)[^/@]*(?=@)")
+_PASSWORD: Final = re.compile(r"(?<=://)([^/@]*:).*(?=@)|((?<=[?&])[a-z_]*password=)[^&]*")
 
 
 def load_settings(exit_code: int = FAILED, **given: Any) -> "Settings":
@@ -32,7 +32,7 @@ def load_settings(exit_code: int = FAILED, **given: Any) -> "Settings":
 def check_urls(settings: "Settings", exit_code: int = FAILED) -> None:
     """Are the URLs of Redis and of the queue such as can be used? Raises `CliError`; nothing is connected."""
     from router.queue.broker import Broker
-    from router.redis_link import read_url
+    from router.redis_url import read_url
 
     try:
         if settings.redis_url:
@@ -69,7 +69,7 @@ def environment_of(settings: "Settings") -> dict[str, str]:
 
 def without_password(url: str) -> str:
     """A URL that may be shown."""
-    return _PASSWORD.sub(r"\1***", url)
+    return ";".join(_PASSWORD.sub(lambda found: f"{found.group(1) or found.group(2)}***", node) for node in url.split(";"))
 
 
 def sources_of(settings: "Settings", environment: Mapping[str, str], dotenv: Mapping[str, str | None]) -> dict[str, str]:

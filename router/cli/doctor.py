@@ -74,7 +74,7 @@ def check_redis(settings: "Settings") -> Iterator[Check]:
 def check_broker(settings: "Settings") -> Iterator[Check]:
     """The queue's, where it is another than the store's Redis."""
     from router.cli.doctor_servers import look_at_broker, look_at_redis
-    from router.redis_link import SCHEMES
+    from router.redis_url import SCHEMES
 
     url = settings.broker_url
     if not url or url == settings.redis_url:

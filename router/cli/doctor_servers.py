@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 from router.cli.checks import ANSWER_SECONDS, Check
 from router.queue.broker import Broker
 from router.redis_cluster import Cluster
-from router.redis_link import Link, Place, close, connect, each_server, read_url
+from router.redis_link import Link, close, connect, each_server
+from router.redis_url import Place, read_url
 
 _OLDEST_REDIS: Final = (6, 2)
 _OLDEST_RABBITMQ: Final = (3, 10)

@@ -88,7 +88,7 @@ class Broker:
 
     def open_channel(self, connection: Connection) -> Any:
         """A channel, and all queues. Raises the broker's error at once: whoever calls has a rule of its own for trying again."""
-        if self.is_amqp:
+        if self.is_amqp or self.is_streams:
             connection.ensure_connection(max_retries=0)
         channel = connection.channel()
         self.declare(channel)

@@ -22,7 +22,8 @@ from router.queue.lanes import DEAD_QUEUE, QUEUES, LaneCycle
 from router.queue.streams.keys import Keys
 from router.queue.streams.queues import RELEASED
 from router.queue.streams.scripts import PUT, STATE, Script
-from router.redis_link import SCHEMES, Command, Link, close, connect, link, read_url
+from router.redis_link import Command, Link, close, connect, link
+from router.redis_url import SCHEMES, read_url
 
 __all__ = ["SCHEMES", "StreamPublisher", "parameters"]
 

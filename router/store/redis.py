@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 _EXCHANGE_COMMANDS = 2000
 
 _NOT_NOW = (BusyLoadingError, OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
-_NOT_NOW_WORDS = ("MISCONF ", "OOM command not allowed", "READONLY ")
+_NOT_NOW_WORDS = ("MISCONF ", "OOM command not allowed", "READONLY ", "NOREPLICAS ")
 """Errors that say nothing of the command: a start, full memory, a full disk, a failover. Some have no class of their own, and before
 Redis 7 those that a script meets stand inside the text of the script's error."""
 
@@ -221,7 +221,8 @@ class Batch:
                 await self._funnel.load(source)
             again = await self._funnel.send([self._commands[place] for place in unknown])
             for place, answer in zip(unknown, again, strict=True):
-                answers[place] = answer
+                # Still unknown: another server answers by now
+                answers[place] = StoreAway(answer) if isinstance(answer, NoScriptError) else answer
         return answers
 
 

@@ -93,7 +93,7 @@ def test_cluster(tmp_path: Path) -> None:
 
 def test_cluster_fails_over(tmp_path: Path) -> None:
     """Each primary hands over to its replica (CLUSTER FAILOVER, which waits for it) while codes are submitted: all are sent once."""
-    with servers.cluster() as nodes, replicas(nodes, tmp_path) as followers, router(cluster_url(nodes), tmp_path / "data") as stack:
+    with servers.cluster() as nodes, replicas(nodes) as followers, router(cluster_url(nodes), tmp_path / "data") as stack:
         crowd = Crowd(stack)
         with crowd.at_work():
             with beside(lambda: crowd.submit(0, 60)):
@@ -109,8 +109,26 @@ def test_cluster_fails_over(tmp_path: Path) -> None:
         assert 10_000 - 5 * 65 == crowd.balance()
 
 
+def test_cluster_primary_dies(tmp_path: Path) -> None:
+    """kill -9 of the node that has the queue: accepting and sending go on by themselves with its replica."""
+    with servers.cluster() as nodes, replicas(nodes) as followers, router(cluster_url(nodes), tmp_path / "data") as stack:
+        crowd = Crowd(stack)
+        with crowd.at_work():
+            crowd.submit(0, 10)
+            crowd.wait_until_all_are_sent()
+            gone = next(server for server in nodes.servers if nodes._owns(server, key_slot(QUEUE_KEY)))
+            gone.kill()
+            wait_until(lambda: any(is_master(follower) for follower in followers), "its replica has taken over", 60)
+            before = len(crowd.accepted)
+            crowd.submit(100, 20)
+            after = crowd.accepted[before:]
+            wait_for(lambda: set(after) <= set(crowd.sent), "what was accepted afterwards to be sent", 60)
+
+        assert {1} == {crowd.sent[message_id] for message_id in crowd.accepted}
+
+
 @contextlib.contextmanager
-def replicas(nodes: Cluster, path: Path) -> Iterator[list[Server]]:
+def replicas(nodes: Cluster) -> Iterator[list[Server]]:
     """One for each node of the cluster, in step with it."""
     with contextlib.ExitStack() as running, servers.folder() as folder:
         followers: list[Server] = []

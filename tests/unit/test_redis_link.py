@@ -2,7 +2,8 @@ import pytest
 from redis.asyncio import Redis
 
 from router.redis_cluster import Cluster
-from router.redis_link import Place, connect, read_url
+from router.redis_link import connect
+from router.redis_url import Place, read_url
 
 SENTINELS = (("s1", 26379), ("s2", 26380))
 

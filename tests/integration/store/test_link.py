@@ -238,3 +238,24 @@ async def test_the_store_comes_back(store: Store, client: Redis) -> None:
 
     answers = await asyncio.gather(*(ask(store, lambda batch: batch.add("PING")) for _ in range(50)))
     assert [b"PONG"] * 50 == answers
+
+
+async def test_a_cancellation_is_never_forgotten(redis_url: str) -> None:
+    """Whenever it comes, from the first step of the connection to the last answer: the exchange ends with it, or is over already."""
+    for steps in range(200):
+        client = connect(redis_url)
+        over = link(client)
+        asked = asyncio.create_task(over.exchange([("PING",)]))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        is_over = asked.done()
+        asked.cancel()
+        answers = await asyncio.gather(asked, return_exceptions=True)
+        await over.close()
+        await client.aclose()
+
+        if is_over:
+            assert [[b"PONG"]] == answers
+            return
+        assert [asyncio.CancelledError] == [type(answer) for answer in answers], f"after {steps} steps"
+    raise AssertionError("the exchange never came to its end")

@@ -49,7 +49,7 @@ def test_which_transport(url: str, is_streams: bool, is_redis: bool) -> None:
         ("redis://user:word@host:7000/2", {"hostname": "host", "port": 7000, "userid": "user", "password": "word", "virtual_host": "2"}),
         ("unix:///run/redis.sock?db=3", {"virtual_host": "/run/redis.sock/3"}),
         ("rediss://host/0", {"hostname": "host", "ssl": True}),
-        ("redis+cluster://a:1,b:2", {"hostname": "a", "port": 1, "alternates": ["b:2"]}),
+        ("redis+cluster://a:1", {"hostname": "a", "port": 1}),
     ],
 )
 def test_parameters_of_streams(url: str, expected: dict[str, object]) -> None:
