@@ -8,7 +8,10 @@ from typing import Any
 
 import msgspec
 import structlog
+from litestar import MediaType
 from litestar.connection import ASGIConnection
+from litestar.openapi import ResponseSpec
+from litestar.response.base import ASGIResponse
 
 from router.clock import Clock
 from router.domain.errors import Unauthorized
@@ -59,6 +62,21 @@ def parts_of(connection: "ASGIConnection[Any, Any, Any, Any]") -> Parts:
     """The parts of the process that this request came to."""
     parts: Parts = connection.app.state["parts"]
     return parts
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def answer(body: Any) -> ASGIResponse:
+    """200 with a body in JSON. For the calls that come thousands of times a second: litestar's own way makes a response of the body, and of
+    that response this one, which is a tenth of such a call's time. The decorator then names the body by `answers`.
+    """
+    return ASGIResponse(body=_encode(body), media_type=MediaType.JSON)
+
+
+def answers(body: Any) -> dict[int, ResponseSpec]:
+    """What stands in the OpenAPI document for a handler that returns `answer(body)`."""
+    return {200: ResponseSpec(data_container=body, description="", generate_examples=False)}
 
 
 def header_of(connection: "ASGIConnection[Any, Any, Any, Any]", name: bytes) -> str:

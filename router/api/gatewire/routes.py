@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Router, get, post
+from litestar.response.base import ASGIResponse
 
 from router.api.gatewire.schemas import Balance, Dispatch, OtpService, Reference, SendOtp, Services, Status, Verified, VerifyOtp
-from router.api.parts import bearer_of, header_of, parts_of
+from router.api.parts import answer, answers, bearer_of, header_of, parts_of
 from router.domain.account import Account
 from router.domain.errors import Invalid
 from router.services import submit
@@ -76,16 +77,16 @@ async def _submit(request: "Request[Any, Any, Any]", data: SendOtp | Dispatch) -
     return Reference(accepted.message.id, "pending")
 
 
-@post("/send-otp", status_code=200, before_request=_may_send_codes)
-async def send_otp(request: "Request[Any, Any, Any]", data: SendOtp) -> Reference:
+@post("/send-otp", status_code=200, before_request=_may_send_codes, responses=answers(Reference))
+async def send_otp(request: "Request[Any, Any, Any]", data: SendOtp) -> ASGIResponse:
     """Makes a code and sends it."""
-    return await _submit(request, data)
+    return answer(await _submit(request, data))
 
 
-@post("/dispatch", status_code=200, before_request=_has_key)
-async def dispatch(request: "Request[Any, Any, Any]", data: Dispatch) -> Reference:
+@post("/dispatch", status_code=200, before_request=_has_key, responses=answers(Reference))
+async def dispatch(request: "Request[Any, Any, Any]", data: Dispatch) -> ASGIResponse:
     """SDK 1.0's call: a code, or with `message` a plain SMS."""
-    return await _submit(request, data)
+    return answer(await _submit(request, data))
 
 
 @post("/verify-otp", status_code=200, before_request=_has_valid_key)

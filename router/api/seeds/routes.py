@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.params import Parameter
+from litestar.response.base import ASGIResponse
 
-from router.api.parts import bearer_of, parts_of
+from router.api.parts import answer, answers, bearer_of, parts_of
 from router.api.problems import describe
 from router.domain.errors import Invalid
 from router.services.outbox import Handed, Report
@@ -83,14 +84,14 @@ async def _any_of(event: asyncio.Event, client: "asyncio.Task[None]", seconds: f
         woken.cancel()
 
 
-@post("/{imsi:str}/reports", status_code=200)
-async def reports(request: "Request[Any, Any, Any]", imsi: str, data: list[Report]) -> ReportsTaken:
+@post("/{imsi:str}/reports", status_code=200, responses=answers(ReportsTaken))
+async def reports(request: "Request[Any, Any, Any]", imsi: str, data: list[Report]) -> ASGIResponse:
     """Takes what the seed says of its attempts, in order. A `radio` report asks for leave to send: stale means no."""
     parts, known = parts_of(request), request.scope["state"]["seed"]
     if len(data) > parts.settings.max_reports_per_call:
         raise Invalid("reports", f"at most {parts.settings.max_reports_per_call} in one call")
     accepted, stale = await parts.outbox.report(imsi, known.carrier, data)
-    return ReportsTaken(accepted, len(stale), [StaleReport(report.id, report.attempt) for report in stale])
+    return answer(ReportsTaken(accepted, len(stale), [StaleReport(report.id, report.attempt) for report in stale]))
 
 
 router = Router("/seeds", route_handlers=[messages, reports], before_request=_is_the_seed, tags=["Seeds"])
