@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from bench.gauges import Cpu
+from bench.memory import compact
 from bench.seeding import Ground, chunks
 from bench.servers import process
 from router.domain.message import Message
@@ -43,6 +44,7 @@ async def measure(ground: Ground, ids: list[str]) -> Speed:
 
     Raises RuntimeError where that takes too long, or one of them was parked, or dispatched twice.
     """
+    await asyncio.to_thread(compact, ground.redis.url)
     with process(["-m", "router.cli.main", "dispatcher"], ground.environment, ground.log) as dispatcher:
         await _wait_until_dispatched(ground, ids[:1], dispatcher, _START_SECONDS, _FIRST_LOOK_SECONDS)
         cpu = Cpu({"dispatcher": dispatcher.pid, "redis": ground.redis.pid})

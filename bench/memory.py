@@ -1,5 +1,6 @@
 """What Redis' memory is spent on."""
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -72,6 +73,16 @@ def _sizes(client: "redis.Redis", keys: list[bytes]) -> list[int]:
 def _pieces(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
     while some := list(islice(keys, 200)):
         yield some
+
+
+def compact(url: str) -> None:
+    """Rewrites the append-only file now, so that Redis does not choose to while something is measured: that takes a core for seconds."""
+    with redis.Redis.from_url(url, socket_timeout=120.0) as client:
+        _wait_for_rewrite(client)
+        client.bgrewriteaof()
+        _wait_for_rewrite(client)
+    # A disk that is still busy with the preparations would hold up Redis' own flush, and with it Redis
+    os.sync()
 
 
 def _wait_for_rewrite(client: "redis.Redis") -> None:

@@ -9,6 +9,8 @@
 An attempt stands in outbox and held as `<message id>:<number>:<parts>`.
 """
 
+import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +34,21 @@ FIELDS = (
 )  # fmt: skip
 _CHANGES_KEPT_SECONDS = 600.0
 _UNKNOWN = "-"
+
+
+# What most seeds have in common is one object for all of them: a choice among a hundred thousand seeds is bound by how many places in
+# memory it has to look at.
+_ZERO = 0.0
+_UNUSED = (0, 0, 0)
+
+
+def _number(value: str) -> float:
+    return (float(value) or _ZERO) if value else _ZERO
+
+
+@functools.lru_cache(maxsize=1000)
+def _quota(value: str) -> Quota:
+    return msgspec.json.decode(value, type=Quota) if value else Quota()
 
 
 class Slip(msgspec.Struct, frozen=True):
@@ -155,24 +172,24 @@ class Seeds:
         return Seed(
             id=seed_id,
             msisdn=fields["msisdn"],
-            kind=fields["kind"] or "seed",
-            carrier=fields["carrier"],
-            country=fields["country"],
+            kind=sys.intern(fields["kind"] or "seed"),
+            carrier=sys.intern(fields["carrier"]),
+            country=sys.intern(fields["country"]),
             enrolled=fields["enrolled"] == "1" or self._open_seeds,
             enabled=fields["enabled"] != "0",
             draining=fields["draining"] == "1",
-            first_ping=float(fields["first_ping"] or 0),
-            lps=float(fields["lps"] or 0),
-            window_seconds=float(fields["window_seconds"] or 0),
-            pace_seconds=float(fields["pace_seconds"] or 0),
-            quota=msgspec.json.decode(fields["quota"], type=Quota) if fields["quota"] else Quota(),
-            used=(half_hour, hour, day),
+            first_ping=_number(fields["first_ping"]),
+            lps=_number(fields["lps"]),
+            window_seconds=_number(fields["window_seconds"]),
+            pace_seconds=_number(fields["pace_seconds"]),
+            quota=_quota(fields["quota"]),
+            used=(half_hour, hour, day) if day or hour else _UNUSED,
             in_flight=int(fields["in_flight"] or 0),
             consecutive_failures=int(fields["consecutive_failures"] or 0),
-            failed_at=float(fields["failed_at"] or 0),
-            bad=float(fields["bad"] or 0),
-            outcomes=float(fields["outcomes"] or 0),
-            seconds_to_sent=float(fields["seconds_to_sent"] or 0),
+            failed_at=_number(fields["failed_at"]),
+            bad=_number(fields["bad"]),
+            outcomes=_number(fields["outcomes"]),
+            seconds_to_sent=_number(fields["seconds_to_sent"]),
             sent=int(fields["sent"] or 0),
             failed=int(fields["failed"] or 0),
         )
