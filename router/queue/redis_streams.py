@@ -125,7 +125,7 @@ class StreamPublisher:
     async def _send_all(self, to: Link) -> None:
         try:
             while self._waiting:
-                await self._pace.turn(len(self._waiting))
+                await self._pace.turn(len(self._waiting), len(self._waiting))
                 parcels: list[_Parcel] = []
                 size = 0
                 while self._waiting and size < _BATCH:

@@ -91,7 +91,7 @@ class Funnel:
     async def _drain(self, link: Link) -> None:
         try:
             while self._waiting:
-                await self._pace.turn(sum(len(commands) for commands, _ in self._waiting))
+                await self._pace.turn(len(self._waiting), sum(len(commands) for commands, _ in self._waiting))
                 taken: list[tuple[list[Command], asyncio.Future[list[Any]]]] = []
                 size = 0
                 while self._waiting and size < _EXCHANGE_COMMANDS:
