@@ -22,7 +22,6 @@ from router.domain.message import LANES, Lane
 from router.queue import rabbitmq, redis_streams
 from router.queue.entries import Entry, LaneState, decode
 from router.queue.lanes import DEAD_QUEUE, QUEUES, LaneCycle
-from router.queue.streams.channel import Channel as StreamChannel
 
 DELIVERY_LIMIT: Final = 20
 LANE_ARGUMENTS: Final = {
@@ -111,8 +110,6 @@ class Broker:
     @staticmethod
     def depth(channel: Any, queue: str) -> int:
         """Entries that wait in a queue; those in a consumer's hands are not counted. Makes all queues anew where it is missing."""
-        if isinstance(channel, StreamChannel):
-            return channel.queue_state(queue).waiting
         passive = not isinstance(channel, VirtualChannel)
         try:
             return int(Queue(queue, durable=True)(channel).queue_declare(passive=passive).message_count)
@@ -121,10 +118,7 @@ class Broker:
             return 0
 
     def lane_state(self, channel: Any, lane: Lane) -> LaneState:
-        """Depth, and the age of the oldest where the broker is Redis."""
-        if isinstance(channel, StreamChannel):
-            state = channel.queue_state(QUEUES[lane])
-            return LaneState(state.waiting, state.oldest_at)
+        """Depth, and the age of the oldest where the broker is kombu's own Redis. (On streams `StreamPublisher` looks for itself.)"""
         depth = self.depth(channel, QUEUES[lane])
         if depth == 0 or not isinstance(channel, VirtualChannel) or not self.is_redis:
             return LaneState(depth)

@@ -17,9 +17,10 @@ from kombu import Connection, Producer
 from router.domain.errors import Unavailable
 from router.domain.message import LANES, Lane
 from router.queue.broker import Broker
-from router.queue.entries import Entry, LaneState, encode
+from router.queue.entries import Entry, LaneState, QueuePublisher, encode
 from router.queue.lanes import DEAD_QUEUE, QUEUES
 from router.queue.rabbitmq import Blocked
+from router.queue.redis_streams import StreamPublisher
 
 _log = structlog.get_logger()
 _BATCH = 500
@@ -44,6 +45,11 @@ class _Parcel(msgspec.Struct, frozen=True):
             self.done.set_exception(Unavailable(str(error), error.retry_after_seconds))
         else:
             self.done.set_exception(Unavailable(f"the queue cannot be reached: {type(error).__name__}"))
+
+
+def publisher_for(broker: Broker) -> QueuePublisher:
+    """The one that is at home on this broker; to be started and stopped."""
+    return StreamPublisher(broker.url) if broker.is_streams else BatchingPublisher(broker)
 
 
 class BatchingPublisher:

@@ -12,8 +12,7 @@ from router.domain.errors import Unavailable
 from router.domain.rules import Rules
 from router.queue.broker import Broker
 from router.queue.entries import QueuePublisher
-from router.queue.publisher import BatchingPublisher
-from router.queue.redis_streams import StreamPublisher
+from router.queue.publisher import publisher_for
 from router.redis_link import connect
 from router.secrets import Sealer, Secrets
 from router.services.transitions import Transitions
@@ -50,9 +49,8 @@ def wire(settings: Settings, secrets: Secrets) -> Wiring:
         idempotency_seconds=settings.idempotency_seconds,
         open_seeds=settings.open_seeds,
     )
-    broker_url = settings.broker_url or settings.redis_url
-    broker = Broker(broker_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
-    publisher: QueuePublisher = StreamPublisher(broker_url) if broker.is_streams else BatchingPublisher(broker)
+    broker = Broker(settings.broker_url or settings.redis_url, visibility_timeout_seconds=settings.visibility_timeout_seconds)
+    publisher = publisher_for(broker)
     return Wiring(
         settings=settings, rules=rules, clock=clock, store=store, broker=broker, publisher=publisher,
         transitions=Transitions(store, publisher, clock, rules),

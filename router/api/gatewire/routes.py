@@ -18,7 +18,7 @@ _MINOR_UNITS = 100
 
 
 class _Caller(msgspec.Struct, frozen=True):
-    """Who is calling, as the guards found out."""
+    """Who is calling, as was found out before the handler."""
 
     account: Account
     key_hash: str

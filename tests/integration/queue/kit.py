@@ -16,8 +16,7 @@ from router.queue.broker import Broker
 from router.queue.consumer import BatchConsumer, DeadReason
 from router.queue.entries import Entry, QueuePublisher
 from router.queue.lanes import DEAD_QUEUE, QUEUES
-from router.queue.publisher import BatchingPublisher
-from router.queue.redis_streams import StreamPublisher
+from router.queue.publisher import publisher_for
 from tests.conftest import _find_redis, _wait_until_it_answers, require
 
 SECONDS = 20.0
@@ -163,8 +162,7 @@ class RabbitQueue:
 
 def publisher_of(url: str) -> QueuePublisher:
     """The publisher that a role would take for this URL."""
-    broker = Broker(url)
-    return StreamPublisher(url) if broker.is_streams else BatchingPublisher(broker)
+    return publisher_for(Broker(url))
 
 
 def in_hands(url: str) -> int:

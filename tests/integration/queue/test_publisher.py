@@ -11,6 +11,8 @@ from router.queue.broker import Broker
 from router.queue.entries import Entry, QueuePublisher
 from router.queue.lanes import DEAD_QUEUE, QUEUES
 from router.queue.publisher import BatchingPublisher
+from router.queue.redis_streams import StreamPublisher
+from router.redis_link import Link
 from tests.integration.queue.kit import OwnRedis, QueueServer, RedisQueue, StreamsQueue, entries, publisher_of, until
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +43,39 @@ async def test_more_than_one_pipeline(publisher: QueuePublisher, server: QueueSe
     await publisher.publish(entries(1201))
 
     assert 1201 == server.length()
+
+
+@pytest.mark.parametrize("server", ["streams"], indirect=True)
+async def test_concurrent_callers_share_exchanges(publisher: StreamPublisher, server: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while an exchange is on its way goes out in the next; each caller's entry is there when it hears so."""
+    sizes: list[int] = []
+    send = publisher._send
+
+    async def counted(to: Link, found: Sequence[Entry]) -> Exception | None:
+        sizes.append(len(found))
+        return await send(to, found)
+
+    monkeypatch.setattr(publisher, "_send", counted)
+    await asyncio.gather(*(publisher.publish([entry]) for entry in entries(200)))
+
+    assert 200 == sum(sizes) == server.length()
+    assert len(sizes) <= 4
+
+
+@pytest.mark.parametrize("server", ["streams"], indirect=True)
+async def test_a_failure_is_told_to_each(publisher: StreamPublisher, server: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody whose entries were in the exchange, and nobody after it."""
+
+    async def broken(to: Link, found: Sequence[Entry]) -> Exception | None:
+        return ConnectionError("cut off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publisher, "_send", broken)
+        told = await asyncio.gather(*(publisher.publish([entry]) for entry in entries(20)), return_exceptions=True)
+    await publisher.publish(entries(1))
+
+    assert [Unavailable] * 20 == [type(error) for error in told]
+    assert 1 == server.length()
 
 
 @by_thread

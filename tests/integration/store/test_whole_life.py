@@ -10,7 +10,8 @@ import pytest
 from router.domain import lifecycle
 from router.queue.broker import Broker
 from router.queue.consumer import BatchConsumer
-from router.queue.publisher import BatchingPublisher
+from router.queue.entries import QueuePublisher
+from router.queue.publisher import publisher_for
 from router.services.transitions import Step
 from tests.integration.queue.kit import Collecting, until
 from tests.integration.services.world import IMSI, World
@@ -24,7 +25,7 @@ PLAIN = "Meet me behind the old lighthouse at noon"
 class Life(World):
     """A world whose queue is the real one."""
 
-    def __init__(self, redis_url: str, publisher: BatchingPublisher, broker: Broker) -> None:
+    def __init__(self, redis_url: str, publisher: QueuePublisher, broker: Broker) -> None:
         super().__init__(redis_url, queue=publisher, max_attempts=2)
         self.redis_url = redis_url
         self.broker = broker
@@ -61,7 +62,7 @@ def _unpacked(string: bytes) -> list[bytes]:
 @pytest.fixture
 async def life(redis_url: str) -> AsyncIterator[Life]:
     broker = Broker(redis_url)
-    publisher = BatchingPublisher(broker)
+    publisher = publisher_for(broker)
     publisher.start()
     made = Life(redis_url, publisher, broker)
     yield made
