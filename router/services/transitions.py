@@ -24,7 +24,6 @@ from router.store.seeds import Slip
 from router.store.store import Store
 
 _log = structlog.get_logger()
-_REMEMBERED = 5000
 _ROUNDS = 8
 """How often a decision is asked for again after somebody else was first."""
 
@@ -63,8 +62,6 @@ class Transitions:
         self._publisher = publisher
         self._clock = clock
         self._rules = rules
-        self._mine: dict[str, Stored] = {}
-        """Records as this process last wrote them, the oldest first. A step on one that is old fails its compare-and-set, and is read."""
 
     async def apply(self, steps: Sequence[Step]) -> list[Done]:
         """Carries out all steps, those of one message in their order, and answers in the order of the steps."""
@@ -73,17 +70,15 @@ class Transitions:
         known: dict[str, Stored] = {step.message_id: step.stored for step in steps if step.stored is not None}
         all_landed: list[_Landed] = []
         lost = dict.fromkeys(waiting, 0)
-        guessed: set[str] = set()
         while waiting:
             turn = _first_of_each(steps, waiting)
-            await self._read_missing(steps, turn, known, lost, guessed)
-            landed = await self._commit(steps, turn, known, done, lost, guessed)
+            await self._read_missing(steps, turn, known)
+            landed = await self._commit(steps, turn, known, done, lost)
             for place in turn:
                 if place in landed:
                     all_landed.append(landed[place])
                 elif done[place] is None:
                     lost[place] += 1
-                    guessed.discard(steps[place].message_id)
                     known.pop(steps[place].message_id, None)
                     if lost[place] >= _ROUNDS:
                         done[place] = Done(None, None, error=Unavailable("too many changes at once"))
@@ -91,35 +86,16 @@ class Transitions:
         await self._follow(all_landed)
         return [item for item in done if item is not None]
 
-    async def _read_missing(
-        self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored], lost: dict[int, int], guessed: set[str]
-    ) -> None:
-        """Fills `known`: from memory where this process wrote the record lately (then it is `guessed`), else from the store."""
-        ids: list[str] = []
-        for place in turn:
-            message_id = steps[place].message_id
-            if message_id in known:
-                continue
-            mine = self._mine.pop(message_id, None)
-            if mine is None or lost[place]:
-                ids.append(message_id)
-            else:
-                known[message_id] = mine
-                guessed.add(message_id)
-        if ids:
-            found = await self._store.messages.load(self._store.batch(), ids)
-            known.update({stored.message.id: stored for stored in found if stored is not None})
-
-    def _remember(self, stored: Stored) -> None:
-        """What was just written need not be read for the next step: phones report in the same process within seconds, as a rule."""
-        if len(self._mine) >= _REMEMBERED:
-            del self._mine[next(iter(self._mine))]
-        self._mine[stored.message.id] = stored
+    async def _read_missing(self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored]) -> None:
+        ids = [steps[place].message_id for place in turn if steps[place].message_id not in known]
+        if not ids:
+            return
+        found = await self._store.messages.load(self._store.batch(), ids)
+        known.update({stored.message.id: stored for stored in found if stored is not None})
 
     async def _commit(
-        self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored], done: list[Done | None], lost: dict[int, int],
-        guessed: set[str],
-    ) -> dict[int, _Landed]:  # fmt: skip
+        self, steps: Sequence[Step], turn: list[int], known: dict[str, Stored], done: list[Done | None], lost: dict[int, int]
+    ) -> dict[int, _Landed]:
         now = self._clock.now()
         batch = self._store.batch()
         asked: dict[int, tuple[int, Stored, Decision]] = {}
@@ -133,17 +109,12 @@ class Transitions:
             try:
                 decision = step.decide(stored.message, now)
             except RouterError as error:
-                if step.message_id in guessed:
-                    # A refusal is never based on what is only remembered
-                    continue
                 if lost[place]:
                     # The round that was lost has set the timer of what did not come true
                     self._store.timers.set(batch, step.message_id, next_due(stored.message, self._rules))
                 done[place] = Done(stored.message, stored.message, stored, error)
                 continue
             if decision.message is stored.message:
-                if step.message_id in guessed:
-                    continue
                 self._store.timers.set(batch, step.message_id, next_due(stored.message, self._rules))
                 done[place] = Done(stored.message, stored.message, stored)
                 landed[place] = _Landed(decision, stored)
@@ -155,9 +126,6 @@ class Transitions:
             if answers[answer] == 1:
                 after = Stored(stored.version + 1, decision.message)
                 known[steps[place].message_id] = after
-                guessed.discard(steps[place].message_id)
-                if not decision.message.is_final:
-                    self._remember(after)
                 done[place] = Done(stored.message, decision.message, after)
                 landed[place] = _Landed(decision, after)
                 observe.transition(stored.message, decision.message, now)
