@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 3
 NAME ?= all
 
 VENV := .venv
@@ -22,8 +23,8 @@ demo: $(VENV)/.runtime ## Show codes going through simulated phones, failover in
 up: $(VENV)/.runtime ## Run the whole router on this machine (options: ARGS="--port 9000 …")
 	@$(BIN)/seedrouter up $(ARGS)
 
-test: $(VENV)/.runtime $(VENV)/.test $(VENV)/.kombu ## Run the tests (some of them: ARGS="tests/unit -k lease")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.runtime $(VENV)/.test $(VENV)/.kombu ## Run the tests, three files at a time (some of them: ARGS="tests/unit -k lease")
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.runtime $(VENV)/.lint ## Run ruff, mypy and import-linter, all three whatever the first says
 	@failed=; \

@@ -14,7 +14,7 @@ import redis
 
 from router.queue.broker import Broker
 from router.queue.consumer import BatchConsumer, DeadReason
-from router.queue.entries import Entry, QueuePublisher
+from router.queue.entries import Entry, QueuePublisher, decode
 from router.queue.lanes import DEAD_QUEUE, QUEUES
 from router.queue.publisher import publisher_for
 from tests.conftest import _find_redis, _wait_until_it_answers, require
@@ -130,6 +130,16 @@ class StreamsQueue:
 
     def left(self) -> int:
         return sum(map(self.length, QUEUES))
+
+
+    def in_hands(self, lane: str = "otp") -> set[str]:
+        """The ids of entries that somebody has fetched and not acknowledged."""
+        key = f"queue:{{q}}:s:0:{QUEUES[lane]}"  # type: ignore[index]
+        with redis.Redis.from_url(self.url) as client:
+            (group,) = client.xinfo_groups(key)
+            pending = client.xpending_range(key, group["name"], "-", "+", 1000)
+            found = [client.xrange(key, entry["message_id"], entry["message_id"])[0][1] for entry in pending]
+        return {decode(fields[b"b"]).id for fields in found}
 
 
 class RabbitQueue:
