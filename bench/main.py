@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from bench import accept, backlog, dispatch, flow, kill, latency, queue
+from bench import accept, backlog, dispatch, flow, kill, latency, queue, streams
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -23,6 +23,7 @@ BENCHES: dict[str, Bench] = {
     "dispatch": Bench(dispatch.run, ("--seeds", "100,10000", "--messages", "5000", "--runs", "2")),
     "flow": Bench(flow.run, ("--seconds", "10")),
     "latency": Bench(latency.run, ("--seconds", "8", "--find-seconds", "5")),
+    "streams": Bench(streams.run, ("--phones", "200", "--seconds", "5")),
     "backlog": Bench(backlog.run, ("--messages", "50000", "--dispatched", "5000", "--runs", "1")),
     "kill": Bench(kill.run, ("--messages", "2000", "--kills", "4", "--broker", "ours")),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from router.api.parts import Parts, make_parts
-from router.domain.account import Limits
+from router.domain.account import KeyCredential, Limits
 from router.domain.carriers import country_of_carrier
 from router.domain.seed import Seed
 from router.embedded import EmbeddedRedis
@@ -86,7 +86,7 @@ class Ground(msgspec.Struct):
 
         async def submit() -> None:
             for i in numbers:
-                request = Request(dialect="gatewire", key_hash=hash_key(self.key), phone=phone(i))
+                request = Request(dialect="gatewire", credential=KeyCredential(hash_key(self.key)), phone=phone(i))
                 made.append((await self.parts.submit.submit(account, request)).message.id)
 
         async with asyncio.TaskGroup() as tasks:

@@ -1,6 +1,7 @@
 """The secrets of one installation, made at the first start and kept in the data folder, and the seal of message texts at rest."""
 
 import fcntl
+import hmac
 import os
 import secrets
 import tempfile
@@ -102,11 +103,20 @@ class Sealer:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a seal key is {KEY_BYTES} bytes")
         self._cipher = AESGCM(key)
+        self._fingerprint_key = hmac.digest(key, b"fingerprints", "sha256")
 
     def seal(self, text: str, message_id: str) -> bytes:
         """Seal any str, a lone surrogate included (an application may send half an emoji)."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return SEAL_VERSION + nonce + self._cipher.encrypt(nonce, _bytes(text), _bytes(message_id))
+
+    def fingerprint(self, text: str, among: str) -> int:
+        """63 bits by which to know a text again that is not to be kept; without the key nobody can try texts against them.
+
+        `among` is where it is to be known again: elsewhere the same text has another fingerprint.
+        """
+        digest = hmac.digest(self._fingerprint_key, _bytes(f"{among}\n{text}"), "sha256")
+        return int.from_bytes(digest[:8]) >> 1
 
     def open(self, sealed: bytes, message_id: str) -> str:
         """The text that was sealed for this message. Raises `SealBroken`."""

@@ -11,9 +11,11 @@ import msgspec
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from router.domain.rules import AcceptWhen, AmbiguousPolicy, Policy, Rules
+from router.domain.rules import AcceptWhen, AmbiguousPolicy, Policy, Rules, SilencePolicy
+from router.domain.webhooks import WebhookRules
 
 _RULES = Rules()
+_WEBHOOK_RULES = WebhookRules()
 
 
 def default_data() -> Path:
@@ -24,6 +26,10 @@ def default_data() -> Path:
 
 def _rule(name: str, description: str, **bounds: Any) -> Any:
     return Field(default=getattr(_RULES, name), description=description, **bounds)
+
+
+def _webhook(name: str, description: str, **bounds: Any) -> Any:
+    return Field(default=getattr(_WEBHOOK_RULES, name), description=description, **bounds)
 
 
 class Settings(BaseSettings):
@@ -40,6 +46,7 @@ class Settings(BaseSettings):
     public_url: str = Field(default="", description="how clients reach the API, where it differs")
     dispatcher_metrics_port: int = Field(default=9401, ge=0, le=65535, description="0 = any free one")
     timekeeper_metrics_port: int = Field(default=9402, ge=0, le=65535, description="0 = any free one")
+    courier_metrics_port: int = Field(default=9403, ge=0, le=65535, description="0 = any free one")
     log_format: str = Field(default="auto", pattern="^(auto|console|json)$", description="auto = console on a terminal, else JSON")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="the least that is logged")
 
@@ -51,8 +58,13 @@ class Settings(BaseSettings):
     seal_key: SecretStr = Field(default=SecretStr(""), description="64 hex digits: seals message texts (AES-256-GCM)")
     enrolment_token: SecretStr = Field(default=SecretStr(""), description="lets a seed enrol itself by its ping; empty = off")
 
+    # Tokens of the SMSGate API
+    tokens: bool = Field(default=True, description="give them out; off: asking for one is 501, and showing one is 401")
+    access_token_seconds: int = Field(default=900, ge=10, le=86400, description="how long an access token lives, at most")
+    refresh_token_seconds: int = Field(default=30 * 86400, ge=86400, le=366 * 86400, description="how long it can be refreshed")
+
     # Bounds of what is taken in
-    max_body_bytes: int = Field(default=65536, ge=1024, description="larger request bodies are refused with 413")
+    max_body_bytes: int = Field(default=524_288, ge=1024, description="larger request bodies are refused with 413")
     max_queue_length: int = Field(default=1_000_000, ge=1, description="beyond it new messages are refused with 503")
     max_messages_per_pull: int = Field(default=100, ge=1, le=1000, description="messages a seed may fetch in one call")
     max_reports_per_call: int = Field(default=1000, ge=1, description="reports a seed may send in one call")
@@ -61,6 +73,11 @@ class Settings(BaseSettings):
         default=0.1, ge=0, le=5, description="a seed that was just given messages gets the next ones so much later: fewer and larger pulls"
     )
     max_text_length: int = Field(default=1600, ge=1, description="characters of a plain SMS")
+    max_password_checks: int = Field(default=100, ge=1, le=10_000, description="logins that wait for the check of a password; then 503")
+    wrong_codes_per_minute: int = Field(default=20, ge=1, le=1000, description="wrong codes of phones that join an account; then 429")
+    max_token_families: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="grants of SMSGate tokens an account may have; a new one ends the oldest"
+    )
     retention_seconds: int = Field(default=7 * 86400, ge=60, description="how long a record is kept after its message's time is over")
     idempotency_seconds: int = Field(default=86400, ge=60, description="how long an Idempotency-Key is remembered")
 
@@ -78,6 +95,7 @@ class Settings(BaseSettings):
     )
 
     # Seeds
+    max_devices_per_account: int = Field(default=100, ge=1, le=10_000, description="phones of SMSGate's app that an account may have")
     open_seeds: bool = Field(default=False, description="pinged seeds may send without enrolment: for closed networks only")
 
     max_guests: int = Field(default=10_000, ge=0, description="seeds that ping and are not enrolled; beyond it new ones hear 503")
@@ -91,11 +109,36 @@ class Settings(BaseSettings):
     timer_shards: int = Field(default=4, ge=1, le=256, description="must be the same for all roles")
     stop_grace_seconds: float = Field(default=20.0, ge=1, description="how long a role may take to finish what it has in hand")
 
+    # Webhooks
+    max_webhooks: int = Field(default=50, ge=1, le=1000, description="webhooks an account may have")
+    webhook_allow_http: bool = Field(default=False, description="webhooks may be plain http: what they are told can be read on the way")
+    webhook_allow_private: bool = Field(
+        default=False, description="webhooks may lead to private addresses, and by http to this machine: for closed networks only"
+    )
+    webhook_timeout_seconds: float = _webhook("timeout_seconds", "how long a try may take, redirects included", gt=0, le=300)
+    webhook_tries: int = _webhook("tries", "tries of a delivery; then it is dead, and an operator can replay it", ge=1, le=100)
+    webhook_retry_seconds: float = _webhook("retry_seconds", "pause after the first try; doubles", gt=0, le=3600)
+    webhook_retry_max_seconds: float = _webhook("retry_max_seconds", "longest pause between tries", gt=0, le=86400)
+    webhook_max_age_seconds: float = _webhook("max_age_seconds", "a delivery that has waited for so long is dead", ge=60)
+    webhook_per_target: int = _webhook("per_target", "deliveries under way at once per courier and target (scheme, host, port)", ge=1)
+    webhook_total: int = _webhook("total", "deliveries under way at once per courier", ge=2, le=10_000)
+    webhook_breaker_failures: int = _webhook("breaker_failures", "failures in a row that open a target's breaker", ge=1)
+    webhook_breaker_pause_seconds: float = _webhook("breaker_pause_seconds", "first pause of such a target; doubles", gt=0)
+    webhook_breaker_pause_max_seconds: float = _webhook("breaker_pause_max_seconds", "longest pause of such a target", gt=0)
+    webhook_dead_seconds: float = _webhook("dead_seconds", "how long dead deliveries are kept", ge=60)
+    webhook_max_dead: int = _webhook("max_dead", "dead deliveries that are kept; beyond it the oldest go", ge=1)
+
     # The rules' own
     lease_seconds: float = _rule("lease_seconds", "how long a seed may take to give a message to the radio", gt=0, le=600)
     skew_seconds: float = _rule("skew_seconds", "added to a lease's end before another seed may send", ge=0, le=600)
+    unknown_skew_seconds: float = _rule(
+        "unknown_skew_seconds", "what the clock of an SMSGate phone that has not reported yet may be off by", ge=0, le=3600
+    )
     pickup_seconds: float = _rule("pickup_seconds", "a message that its seed has not fetched for so long moves at once", gt=0, le=600)
     radio_seconds: float = _rule("radio_seconds", "silence after the radio; then the attempt is ambiguous", gt=0, le=3600)
+    silence: SilencePolicy = _rule(
+        "silence", "a lease of an SMSGate phone ends without a word: resend, or what the account does with ambiguous attempts"
+    )
     max_attempts: int = _rule("max_attempts", "attempts that seeds really had; then the message fails", ge=1, le=100)
     failover_budget: float = _rule(
         "failover_budget", "failovers allowed per first attempt; past it only seeds known to be good are used", ge=0, le=10
@@ -116,6 +159,11 @@ class Settings(BaseSettings):
     parts_per_half_hour: int = _rule("parts_per_half_hour", "parts per SIM; Android's own limit is 30; 0 = none", ge=0)
     parts_per_hour: int = _rule("parts_per_hour", "parts per SIM; 0 = none", ge=0)
     parts_per_day: int = _rule("parts_per_day", "parts per SIM; 0 = none", ge=0)
+    recipients_per_month: int = _rule("recipients_per_month", "distinct recipients per SIM and UTC month; 0 = none", ge=0)
+    limit_rest_seconds: float = _rule(
+        "limit_rest_seconds", "first rest between messages of a SIM that was told it sends too fast; doubles", gt=0, le=3600
+    )
+    limit_rest_max_seconds: float = _rule("limit_rest_max_seconds", "longest such rest", gt=0, le=86400)
     retry_seed_seconds: float = _rule("retry_seed_seconds", "a seed that had a message is passed over for it for so long", ge=0)
     breaker_failures: int = _rule("breaker_failures", "failures in a row that trip a seed's breaker", ge=1)
     breaker_pause_seconds: float = _rule("breaker_pause_seconds", "first pause of a tripped seed; doubles", gt=0)
@@ -123,6 +171,7 @@ class Settings(BaseSettings):
     stats_decay: float = _rule("stats_decay", "what an outcome of a seed is worth after the next one", gt=0, lt=1)
     code_seconds: float = _rule("code_seconds", "life of a code, in an account's first template", ge=30, le=3600)
     sms_seconds: float = _rule("sms_seconds", "how long a plain SMS may wait for a seed", ge=5)
+    max_validity_seconds: float = _rule("max_validity_seconds", "the longest time that a client may give a message", ge=60)
     code_length: int = _rule("code_length", "digits, in an account's first template", ge=4, le=10)
     code_tries: int = _rule("code_tries", "wrong tries that end a code", ge=1, le=100)
     replace_older_code: bool = _rule("replace_older_code", "a new code to the same phone ends the account's older one")
@@ -132,11 +181,22 @@ class Settings(BaseSettings):
     def _check(self) -> Self:
         if self.breaker_pause_max_seconds < self.breaker_pause_seconds:
             raise ValueError("breaker_pause_max_seconds must not be less than breaker_pause_seconds")
+        if self.limit_rest_max_seconds < self.limit_rest_seconds:
+            raise ValueError("limit_rest_max_seconds must not be less than limit_rest_seconds")
+        if self.webhook_breaker_pause_max_seconds < self.webhook_breaker_pause_seconds:
+            raise ValueError("webhook_breaker_pause_max_seconds must not be less than webhook_breaker_pause_seconds")
+        if self.webhook_retry_max_seconds < self.webhook_retry_seconds:
+            raise ValueError("webhook_retry_max_seconds must not be less than webhook_retry_seconds")
         return self
 
     def rules(self) -> Rules:
         """The rules' numbers as the domain takes them."""
         return Rules(**{field.name: getattr(self, field.name) for field in msgspec.structs.fields(Rules)})
+
+    def webhook_rules(self) -> WebhookRules:
+        """The courier's numbers."""
+        names = [field.name for field in msgspec.structs.fields(WebhookRules) if field.name != "jitter"]
+        return WebhookRules(**{name: getattr(self, f"webhook_{name}") for name in names})
 
     def given_secrets(self) -> dict[str, str]:
         """The secrets that were given by settings, by their name in `router.secrets`."""

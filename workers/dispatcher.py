@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from router import metrics
-from router.domain.carriers import country_of_carrier
 from router.domain.directory import Directory
 from router.domain.selection import FailoverBudget
 from router.queue.consumer import BatchConsumer, DeadReason
@@ -64,8 +63,10 @@ class Dispatcher:
 
     async def _look(self) -> None:
         """One look at a time: who comes while another looks is content with what that one saw before."""
-        # A large fleet pings some thousand times a second: looked at more seldom, each look finds as many
-        pause = min(_LONGEST_PAUSE_SECONDS, _SHORTEST_PAUSE_SECONDS * max(1.0, self._fleet.heard / _HEARD_PER_LOOK))
+        # A large fleet pings some thousand times a second: looked at more seldom, each look finds as many. Accounts with phones of their
+        # own are a list each, and a lot each while they wait
+        size = self._fleet.heard + self._fleet.pools + len(self._fleet.parked)
+        pause = min(_LONGEST_PAUSE_SECONDS, _SHORTEST_PAUSE_SECONDS * max(1.0, size / _HEARD_PER_LOOK))
         is_due = self._clock.now() - self._fleet.looked_at >= pause
         if is_due and (not self._looking.locked() or not self._fleet.looked_at):
             async with self._looking:
@@ -75,9 +76,7 @@ class Dispatcher:
         now = self._clock.now()
         if now < self._left_alone_until.get(lot, 0.0):
             return
-        carrier, country = (lot, country_of_carrier(lot) or "") if lot.isdigit() else ("", lot)
-        ready = self._directory.ready(carrier, country, now)
-        if not ready:
+        if not self._directory.ready(lot, now):
             return
         looked, parked = await self._dispatch.run_parked(lot, min(waiting, self._prefetch))
         if looked == parked:

@@ -11,13 +11,14 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from router.api import gatewire, health, operator, relaysms, seeds
+from router.api import gatewire, health, operator, relaysms, seeds, smsgate
 from router.api.parts import make_parts, running
 from router.secrets import Secrets
 from router.settings import Settings
 
 Respond = Callable[["Request[Any, Any, Any]", Exception], "Response[Any]"]
 _SHAPES: tuple[tuple[re.Pattern[str], Respond], ...] = (
+    (re.compile(r"/(api/)?(3rdparty|mobile)/v1(/|$)"), smsgate.error_response),
     (re.compile(r"/api/v1(/|$)"), gatewire.error_response),
     (re.compile(r"/seeds/[^/]+/."), seeds.error_response),
     (re.compile(r"/seed(s|ers)(/|$)"), relaysms.error_response),
@@ -36,7 +37,7 @@ def create_app(settings: Settings, secrets: Secrets) -> Litestar:
             yield
 
     return Litestar(
-        route_handlers=[gatewire.router, relaysms.router, seeds.router, operator.router, health.router],
+        route_handlers=[gatewire.router, relaysms.router, seeds.router, *smsgate.routers, operator.router, health.router],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _respond, Exception: _respond},
         request_max_body_size=settings.max_body_bytes,

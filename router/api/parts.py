@@ -20,11 +20,16 @@ from router.secrets import Secrets
 from router.services import wiring
 from router.services.accounts import AccountAdmin, AccountDirectory
 from router.services.codes import Codes
+from router.services.devices import Devices
 from router.services.inquiry import Inquiry
+from router.services.logins import Logins
 from router.services.outbox import Outbox
+from router.services.phones import Phones
 from router.services.presence import Presence
 from router.services.seeds import SeedRegistry
+from router.services.streams import PhoneStreams
 from router.services.submit import Submit
+from router.services.tokens import Tokens
 from router.services.wiring import Wiring, wire
 from router.settings import Settings
 from router.store.store import Store
@@ -43,10 +48,15 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     publisher: QueuePublisher
     accounts: AccountDirectory
     admin: AccountAdmin
+    tokens: Tokens
+    logins: Logins
     presence: Presence
     submit: Submit
     codes: Codes
     outbox: Outbox
+    devices: Devices
+    phones: Phones
+    streams: PhoneStreams
     seeds: SeedRegistry
     inquiry: Inquiry
     closing: asyncio.Event
@@ -95,8 +105,15 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     base = wire(settings, secrets)
     store, clock, rules, transitions = base.store, base.clock, base.rules, base.transitions
     accounts = AccountDirectory(store)
+    admin = AccountAdmin(store, clock, settings)
+    tokens = Tokens(
+        store, accounts, clock, secrets.jwt_secret if settings.tokens else "", access_seconds=settings.access_token_seconds,
+        refresh_seconds=settings.refresh_token_seconds, max_families=settings.max_token_families,
+    )  # fmt: skip
     presence = Presence(store, clock, rules)
     pepper = bytes.fromhex(secrets.code_pepper)
+    devices = Devices(store, clock, rules, settings)
+    outbox = Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds, gather_seconds=settings.gather_seconds)
     return Parts(
         wiring=base,
         settings=settings,
@@ -105,11 +122,16 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         store=store,
         publisher=base.publisher,
         accounts=accounts,
-        admin=AccountAdmin(store, clock, settings),
+        admin=admin,
+        tokens=tokens,
+        logins=Logins(store, accounts, admin, tokens, clock, settings),
         presence=presence,
         submit=Submit(store, base.publisher, transitions, accounts, presence, clock, rules, settings, pepper),
         codes=Codes(store, transitions, pepper),
-        outbox=Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds, gather_seconds=settings.gather_seconds),
+        outbox=outbox,
+        devices=devices,
+        phones=Phones(store, devices, outbox, transitions, clock, rules),
+        streams=PhoneStreams(store, outbox.waiters),
         seeds=SeedRegistry(store, clock, rules, settings),
         inquiry=Inquiry(store, transitions, clock, rules),
         closing=asyncio.Event(),
@@ -124,6 +146,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         work = {
             "presence": parts.presence.watch(),
             "hints": parts.outbox.waiters.listen(),
+            "news": parts.streams.listen(),
             "long-polls": parts.outbox.waiters.look(),
         }
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]

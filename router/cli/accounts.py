@@ -131,6 +131,27 @@ def change(
     print_fields(changed | {"created_at": moment(changed["created_at"])} | limits)
 
 
+@app.command("password")
+def set_password(
+    account: AccountId,
+    password: Annotated[str | None, typer.Option("--password", help="Asked for where it is not given.")] = None,
+    login: Annotated[str | None, typer.Option("--login", help="For an account that has none yet.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Give an account's login a new password; all its tokens end."""
+    from router.cli.client import account_id_of, path_of
+
+    if password is None:
+        password = typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    with router_at(data) as router:
+        changed = router.put(path_of("accounts", account_id_of(router, account), "password"), {"password": password, "login": login})
+    if as_json:
+        print_json(changed)
+    else:
+        print(f"The password of {changed['login']} is set; its tokens have ended.")
+
+
 def _limits(daily: int | None, hourly: int | None, phone_hourly: int | None) -> dict[str, int] | None:
     given = {"daily": daily, "hourly": hourly, "phone_hourly": phone_hourly}
     return {name: limit for name, limit in given.items() if limit is not None} or None

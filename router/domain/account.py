@@ -1,6 +1,7 @@
 """Who submits: an account, its limits and its templates."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -31,6 +32,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     ambiguous_policy: AmbiguousPolicy = "wait"
     login: str = ""
+    password_rev: int = 0
+    """Grows with each change of the password, which ends all tokens."""
     key_hashes: frozenset[str] = frozenset()
     templates: Mapping[str, Template] = {}
 
@@ -44,3 +47,28 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         if key not in self.templates:
             raise Invalid("template_key", "unknown template")
         return self.templates[key]
+
+
+class Credential(Protocol):
+    """What a caller has shown. It was right for the account as it was read then; `holds` asks again, of a newer reading."""
+
+    def holds(self, account: Account) -> bool: ...
+
+
+class KeyCredential(msgspec.Struct, frozen=True):
+    """An API key, by its hash."""
+
+    key_hash: str
+
+    def holds(self, account: Account) -> bool:
+        return self.key_hash in account.key_hashes
+
+
+class PasswordCredential(msgspec.Struct, frozen=True):
+    """A login's password, or a token made under it."""
+
+    account: str
+    password_rev: int
+
+    def holds(self, account: Account) -> bool:
+        return account.id == self.account and account.password_rev == self.password_rev

@@ -4,6 +4,8 @@ A carrier is MCC+MNC as text: five or six ASCII digits, `60302` for Djezzy. Coun
 Sources: ITU-T E.212 (Operational Bulletin 1162, "Mobile Network Codes"), compared with Wikipedia's list and Android's MccTable.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -97,3 +99,68 @@ def carrier_by_name(country: str, name: str) -> str | None:
 
 
 _BY_NAME: Final[Mapping[tuple[str, str], str]] = {(home, name.casefold()): carrier for carrier, (home, name) in _CARRIERS.items()}
+
+
+# What phones show as the name of a SIM's network, besides the names above: companies, short and former names.
+_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "60301": ("atm mobilis", "mobilis atm", "algerie telecom mobile"),
+    "60302": ("djezzy gsm", "ota", "orascom telecom algerie", "optimum telecom algerie"),
+    "60303": ("nedjma", "wataniya telecom algerie", "wta"),
+    "60400": ("meditel", "medi telecom"),
+    "60401": ("iam", "itissalat al maghrib"),
+    "60402": ("wana",),
+    "60502": ("tunicell",),
+    "60503": ("tunisiana",),
+}
+_COUNTRY_WORDS: Final[Mapping[str, str]] = {
+    "dz": "DZ", "algerie": "DZ", "algeria": "DZ", "tn": "TN", "tunisie": "TN", "tunisia": "TN", "ma": "MA", "maroc": "MA", "morocco": "MA",
+}  # fmt: skip
+_NOISE_WORDS: Final = frozenset({"2g", "3g", "4g", "5g", "lte", "4g+", "4glte", "hspa", "volte"})
+_WORD: Final = re.compile(r"[a-z0-9+]+")
+_CALLING_CODES: Final[Mapping[str, str]] = {"212": "MA", "213": "DZ", "216": "TN"}
+_ICCID: Final = re.compile(r"89[0-9]{16,18}")
+_ISSUERS: Final[Mapping[str, str]] = {"8921301": "60301"}
+
+
+def carriers_by_label(label: str) -> tuple[str, ...]:
+    """The carriers that a phone may mean by the name that it shows for a SIM: `Djezzy 4G`, `ATM Mobilis`, `Orange MA`; often none.
+
+    A name that several countries know (Orange, Ooredoo) gives several. One with a word unknown to us gives none: `Orange F` is French.
+    """
+    plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode().casefold()
+    words = [word for word in _WORD.findall(plain) if word not in _NOISE_WORDS]
+    whole = _BY_LABEL.get(" ".join(words), ())
+    if whole or len(words) < 2 or words[-1] not in _COUNTRY_WORDS:
+        return whole
+    named = _BY_LABEL.get(" ".join(words[:-1]), ())
+    return tuple(carrier for carrier in named if country_of_carrier(carrier) == _COUNTRY_WORDS[words[-1]])
+
+
+def is_iccid(text: str) -> bool:
+    """Whether `text` is the number of a SIM card: 18 to 20 digits that begin with 89 (ITU-T E.118)."""
+    return _ICCID.fullmatch(text) is not None
+
+
+def country_of_iccid(iccid: str) -> str | None:
+    """The ISO country that issued a SIM card: after the 89 stands a country calling code (ITU-T E.118). None where we have no carriers."""
+    return _CALLING_CODES.get(iccid[2:5]) if is_iccid(iccid) else None
+
+
+def carrier_of_iccid(iccid: str) -> str | None:
+    """The carrier that issued a SIM card, where its issuer's number is registered with the ITU; None else.
+
+    Source: ITU-T E.118, list of issuer identifier numbers, as in bifravst/e118-iin-list (2025-02-17). Of Algeria, Morocco and Tunisia it
+    has one entry, 89 213 01 for ATM Mobilis. Other issuers there are known from single cards only, and so not to us.
+    """
+    return _ISSUERS.get(iccid[:7]) if is_iccid(iccid) else None
+
+
+def _labels() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for carrier, (_, name) in _CARRIERS.items():
+        for label in (name.casefold(), *_ALIASES.get(carrier, ())):
+            found[label] = (*found.get(label, ()), carrier)
+    return found
+
+
+_BY_LABEL: Final[Mapping[str, tuple[str, ...]]] = _labels()

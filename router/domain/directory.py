@@ -1,8 +1,11 @@
 """A dispatcher's copy of the fleet, arranged so that choosing costs the same for 100 seeds and for 100,000.
 
 Each carrier has a *pool* of the seeds that could take a message right now. A seed leaves the pool when it is met there and turns out to
-be offline, full or tripped, and comes back when something is heard of it (`update`) or its breaker's pause is over. So each look at a
-useless seed is paid by the event that made it useless, and a draw meets few of them.
+be offline, full or tripped, and comes back when something is heard of it (`update`) or its breaker's pause or its rest is over. So each
+look at a useless seed is paid by the event that made it useless, and a draw meets few of them.
+
+Seeds that serve their own account only have pools of their own, phones have one each, and what only some can do (`lots`) has a pool of
+those that can: a message with such a demand meets as few useless seeds as any other.
 
 Rejected: filtering the whole carrier per message (linear in the fleet), and a sorted structure over scores (each reservation re-sorts).
 """
@@ -12,9 +15,12 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
+import msgspec
+
+from router.domain.lots import demands_of, group, parse_lot, pools_of
 from router.domain.pools import Pool, make_pool
 from router.domain.rules import Rules
-from router.domain.seed import Seed
+from router.domain.seed import Seed, pool_of
 from router.domain.selection import Choice, Need, Reason, choose_seed, why_not
 
 LOOKS = 64
@@ -23,7 +29,10 @@ LOOKS = 64
 _USED_KEPT_SECONDS = 60.0
 """Quotas are counted by the minute: what a copy knows of them is not older than that, where the seed is heard of."""
 
-_LEAVES_POOL: frozenset[Reason] = frozenset({"not enrolled", "disabled", "draining", "offline", "tripped", "quota used", "no room"})
+_LEAVES_POOL: frozenset[Reason] = frozenset(
+    {"not enrolled", "disabled", "draining", "offline", "tripped", "resting", "quota used", "recipients used", "no room"}
+)
+"""What is said of the seed and not of the message. The others do not take it out of its pools."""
 
 
 class Directory:
@@ -35,6 +44,12 @@ class Directory:
         self._seeds: dict[str, Seed] = {}
         self._read_at: dict[str, float] = {}
         self._pools: dict[str, Pool] = {}
+        self._listed: dict[str, tuple[Pool, ...]] = {}
+        """Where a seed is while it is ready."""
+        self._shared: dict[str, dict[str, None]] = {}
+        """The carriers of a country that ever had a shared seed."""
+        self._own: dict[str, dict[str, str]] = {}
+        """The carriers of an account's own seeds, with their country."""
         self._probes: list[tuple[float, str]] = []
         self._probe_at: dict[str, float] = {}
 
@@ -42,7 +57,7 @@ class Directory:
         return len(self._seeds)
 
     def __repr__(self) -> str:
-        pools = ", ".join(f"{carrier}: {len(pool)}" for carrier, pool in sorted(self._pools.items()))
+        pools = ", ".join(f"{name}: {len(pool)}" for name, pool in sorted(self._pools.items()) if parse_lot(name).carrier)
         return f"<Directory {len(self._seeds)} seeds; ready {pools or 'none'}>"
 
     def get(self, seed_id: str) -> Seed | None:
@@ -52,87 +67,130 @@ class Directory:
         """All that were ever heard of since this process began."""
         return iter(self._seeds.values())
 
+    def owns(self, account: str) -> bool:
+        """Was a seed ever heard of that serves this account only?"""
+        return account in self._own
+
     def update(self, seed: Seed, now: float) -> None:
         """What the store knows of a seed now; the latest word wins."""
         known = self._seeds.get(seed.id)
-        if known is not None and known.carrier != seed.carrier:
-            self._pool(known.carrier).remove(seed.id)
+        if known is None or _place_of(known) != _place_of(seed):
+            for pool in self._listed.get(seed.id, ()):
+                pool.remove(seed.id)
+            self._listed[seed.id] = self._pools_of(seed)
         self._seeds[seed.id] = seed
         self._read_at[seed.id] = now
         self._place(seed, now)
 
+    def _pools_of(self, seed: Seed) -> tuple[Pool, ...]:
+        if seed.carrier and seed.shared:
+            self._shared.setdefault(seed.country, {})[seed.carrier] = None
+        elif seed.carrier:
+            self._own.setdefault(seed.account, {})[seed.carrier] = seed.country
+        return tuple(map(self._pool, pools_of(seed)))
+
     def heard(self, seed_id: str, at: float) -> bool:
         """A sign of life, and nothing else is known to have changed. False where it has to be read: it is not among the ready."""
         seed = self._seeds.get(seed_id)
-        if seed is None or seed_id not in self._pool(seed.carrier):
+        if seed is None or not self._is_ready(seed_id):
             return False
         if any(seed.used) and at - self._read_at[seed_id] >= _USED_KEPT_SECONDS and any(seed.quota_limits(self._rules)):
             # What it sent an hour ago may count no more
             return False
         seed.lps = at
-        self._pool(seed.carrier).add(seed)
+        for pool in self._listed[seed_id]:
+            pool.add(seed)
         return True
 
-    def reserve(self, seed_id: str, parts: int) -> None:
+    def _is_ready(self, seed_id: str) -> bool:
+        pools = self._listed[seed_id]
+        return bool(pools) and seed_id in pools[0]
+
+    def reserve(self, seed_id: str, parts: int, now: float = 0.0) -> None:
         """Counts what this dispatcher has just given to a seed, so that the next choice sees it before the store is read again."""
         seed = self._seeds[seed_id]
         seed.in_flight += parts
         seed.used = (seed.used[0] + parts, seed.used[1] + parts, seed.used[2] + parts)
-        self._pool(seed.carrier).used(seed_id)
+        if seed.rest_seconds > 0:
+            seed.last_given_at = max(seed.last_given_at, now)
+        for pool in self._listed[seed_id]:
+            pool.used(seed_id)
 
     def find(self, need: Need, now: float) -> Choice:
-        """The seed for a message: on-net first, then, if allowed, another carrier of the same country."""
+        """The seed for a message: of the group it is bound to; else the account's own and then the shared ones, on-net first, then, if
+        allowed, of another carrier of the same country.
+        """
         self._return_probes(now)
+        wanted = demands_of(need)
+        if need.only:
+            return self._choose(group(need.only, wanted), need, now)
         passed_over: dict[Reason, int] = {}
         if need.carrier:
-            choice = self._choose(need.carrier, need, now)
-            if choice.seed is not None or not self._rules.cross_carrier:
-                return choice
-            passed_over.update(choice.passed_over)
-        others = [c for c in self._carriers_of(need.country) if c != need.carrier]
-        self._rng.shuffle(others)
-        for carrier in others:
-            choice = self._choose(carrier, need, now)
-            for reason, count in choice.passed_over.items():
-                passed_over[reason] = passed_over.get(reason, 0) + count
+            for name in self._homes(need.carrier, need.account):
+                choice = _after(passed_over, self._choose(name + wanted, need, now))
+                if choice.seed is not None:
+                    return choice
+            if not self._rules.cross_carrier:
+                return Choice(passed_over=passed_over)
+        for name in self._homes_abroad(need.carrier, need.country, need.account):
+            choice = _after(passed_over, self._choose(name + wanted, need, now))
             if choice.seed is not None:
-                return Choice(
-                    seed=choice.seed, score=choice.score, compared=choice.compared, passed_over=passed_over,
-                    on_net=not need.carrier,
-                )  # fmt: skip
+                return msgspec.structs.replace(choice, on_net=not need.carrier)
         return Choice(passed_over=passed_over)
 
-    def ready(self, carrier: str, country: str, now: float) -> int:
-        """How many seeds could take a message of this carrier (an upper bound: stale entries leave when they are met)."""
+    def _homes(self, carrier: str, account: str) -> tuple[str, ...]:
+        """Where a message of a carrier looks for a seed: its account's own ones first."""
+        if account in self._own and carrier in self._own[account]:
+            return pool_of(carrier, account, shared=False), carrier
+        return (carrier,)
+
+    def _homes_abroad(self, carrier: str, country: str, account: str) -> list[str]:
+        """Likewise of the country's other carriers, in random order."""
+        own = [
+            pool_of(other, account, shared=False)
+            for other, home in self._own.get(account, {}).items()
+            if home == country and other != carrier
+        ]
+        shared = [other for other in self._shared.get(country, ()) if other != carrier]
+        self._rng.shuffle(own)
+        self._rng.shuffle(shared)
+        return own + shared
+
+    def ready(self, lot: str, now: float) -> int:
+        """How many seeds could take messages of a lot (an upper bound: stale entries leave when they are met)."""
         self._return_probes(now)
-        own = len(self._pools[carrier]) if carrier in self._pools else 0
-        if carrier and not self._rules.cross_carrier:
-            return own
-        return own + sum(len(self._pools[other]) for other in self._carriers_of(country) if other != carrier)
+        about = parse_lot(lot)
+        if about.is_group:
+            return self._count(lot)
+        names = list(self._homes(about.carrier, about.owner)) if about.carrier else []
+        if not about.carrier or self._rules.cross_carrier:
+            names += self._homes_abroad(about.carrier, about.country, about.owner)
+        return sum(self._count(name + about.demands) for name in names)
 
-    def _pool(self, carrier: str) -> Pool:
-        if carrier not in self._pools:
-            self._pools[carrier] = make_pool(self._rules.policy, self._rng)
-        return self._pools[carrier]
+    def _count(self, name: str) -> int:
+        pool = self._pools.get(name)
+        return len(pool) if pool is not None else 0
 
-    def _carriers_of(self, country: str) -> list[str]:
-        return [carrier for carrier, pool in self._pools.items() if len(pool) and self._country_of(pool) == country]
-
-    def _country_of(self, pool: Pool) -> str:
-        return self._seeds[next(pool.draw())].country
+    def _pool(self, name: str) -> Pool:
+        if name not in self._pools:
+            self._pools[name] = make_pool(self._rules.policy, self._rng)
+        return self._pools[name]
 
     def _place(self, seed: Seed, now: float) -> None:
-        reason = why_not(seed, Need(carrier=seed.carrier, country=seed.country), now, self._rules)
-        pool = self._pool(seed.carrier)
-        if reason is None:
-            pool.add(seed)
-        else:
+        reason = why_not(seed, _easiest(seed), now, self._rules)
+        if reason is not None:
             self._take_out(seed, reason)
+            return
+        for pool in self._listed[seed.id]:
+            pool.add(seed)
 
     def _take_out(self, seed: Seed, reason: Reason) -> None:
-        self._pool(seed.carrier).remove(seed.id)
-        until = seed.tripped_until(self._rules)
-        if reason == "tripped" and self._probe_at.get(seed.id) != until:
+        for pool in self._listed[seed.id]:
+            pool.remove(seed.id)
+        if reason not in ("tripped", "resting"):
+            return
+        until = seed.tripped_until(self._rules) if reason == "tripped" else seed.resting_until()
+        if self._probe_at.get(seed.id) != until:
             self._probe_at[seed.id] = until
             heapq.heappush(self._probes, (until, seed.id))
 
@@ -143,8 +201,8 @@ class Directory:
                 del self._probe_at[seed_id]
             self._place(self._seeds[seed_id], now)
 
-    def _choose(self, carrier: str, need: Need, now: float) -> Choice:
-        pool = self._pools.get(carrier)
+    def _choose(self, name: str, need: Need, now: float) -> Choice:
+        pool = self._pools.get(name)
         if pool is None:
             return Choice()
         candidates = islice(map(self._seeds.__getitem__, pool.draw()), LOOKS)
@@ -152,7 +210,27 @@ class Directory:
         choice = choose_seed(candidates, need, now, self._rules, useless)
         for seed in useless:
             # Useless for this message, or for any?
-            reason = why_not(seed, Need(carrier=carrier, country=need.country), now, self._rules)
+            reason = why_not(seed, _easiest(seed), now, self._rules)
             if reason in _LEAVES_POOL:
                 self._take_out(seed, reason)
         return choice
+
+
+def _easiest(seed: Seed) -> Need:
+    """The message that any seed like this could take: who cannot even take that is of no use to any."""
+    bound = "" if seed.carrier else seed.device or seed.account
+    return Need(carrier=seed.carrier, country=seed.country, account=seed.account, only=bound)
+
+
+def _place_of(seed: Seed) -> tuple[str, str, str, int, bool]:
+    return seed.carrier, seed.account, seed.device, seed.sim, seed.shared
+
+
+def _after(passed_over: dict[Reason, int], choice: Choice) -> Choice:
+    """The choice with what was passed over before it, which is added up."""
+    if not passed_over:
+        passed_over.update(choice.passed_over)
+        return choice
+    for reason, count in choice.passed_over.items():
+        passed_over[reason] = passed_over.get(reason, 0) + count
+    return msgspec.structs.replace(choice, passed_over=dict(passed_over))

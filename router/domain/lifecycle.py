@@ -9,6 +9,12 @@ current one or the lease is over. And a next attempt begins only when the last o
 lease plus the skew margin is over; after "radio" time alone never moves a message. What is left is the seed that dies between the
 radio and its report: that attempt is *ambiguous*, and the account's policy decides.
 
+Some seeds do not ask: SMSGate's app goes by its lease alone and tells afterwards (`Attempt.tells_after`). There the lease is told in the
+phone's own time, the margin is what is not known of its clock, and "radio" is news, never a question. A lease that ends without a word is
+ambiguous too, since the phone may have sent and not said so; what is done then is a rule of its own (`Rules.silence`), for most such
+phones have only lost the network. Their late words are the truth all the same: a radio report takes the message back from a seed that
+has not fetched it yet.
+
 Prior art: gammu-smsd's `SendingTimeOut` (a row lease), Sidekiq's super_fetch. Rejected: moving a message on a missing report alone,
 as SMSBridge did before 0.3.0: that is where duplicates come from.
 """
@@ -19,6 +25,8 @@ import msgspec
 from msgspec.structs import replace
 
 from router.domain.errors import RouterError
+from router.domain.events import happened_at, owed
+from router.domain.limits import is_limit_error
 from router.domain.message import END_STATES, Attempt, AttemptState, Message, State
 from router.domain.rules import Rules
 
@@ -34,8 +42,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 """From spec/gatewire.md. `dispatched → pending` is failover. A late "sent" passes from pending through dispatched to sent."""
 
 ReportState = Literal["accepted", "radio", "sent", "delivered", "failed", "cancelled"]
-Outcome = Literal["sent", "failed", "silent", "returned"]
-"""What an ended attempt says of its seed; `returned` says nothing."""
+Outcome = Literal["sent", "failed", "limited", "silent", "returned"]
+"""What an ended attempt says of its seed: `limited` that it sends too fast, `returned` nothing."""
 FailoverReason = Literal["failed", "returned", "unfetched", "silent", "ambiguous"]
 FAILOVER_REASONS: tuple[FailoverReason, ...] = ("failed", "returned", "unfetched", "silent", "ambiguous")
 CodeRefusal = Literal["wrong", "used", "cancelled", "expired", "failed"]
@@ -122,6 +130,8 @@ def begin_attempt(message: Message, seed: str, carrier: str, why: str, now: floa
     """pending → dispatched: the next attempt goes to the seed's outbox. Raises `Stale` when it is not pending, or over."""
     if now >= message.expires_at:
         raise Stale("expired")
+    if now < message.not_before:
+        raise Stale("not yet")
     if message.open_attempts:
         raise Stale("an attempt is still open")
     moved = move(message, "dispatched", now)
@@ -129,7 +139,17 @@ def begin_attempt(message: Message, seed: str, carrier: str, why: str, now: floa
     return Decision(replace(moved, attempts=(*message.attempts, attempt), parked_at=None, republished=0))
 
 
-def hand_over(message: Message, number: int, seed: str, now: float, rules: Rules) -> Decision:
+class Terms(msgspec.Struct, frozen=True):
+    """How a seed keeps its leases: see `Attempt`."""
+
+    tells_after: bool = False
+    margin_seconds: float | None = None
+
+
+ASKS_FIRST = Terms()
+
+
+def hand_over(message: Message, number: int, seed: str, now: float, rules: Rules, terms: Terms = ASKS_FIRST) -> Decision:
     """The seed fetches its attempt: the lease starts, and ends at the latest with the message (invariant 4).
 
     Raises `Stale` when it is not that seed's to send (any more).
@@ -140,7 +160,10 @@ def hand_over(message: Message, number: int, seed: str, now: float, rules: Rules
     if now >= message.expires_at:
         raise Stale("expired")
     lease_until = min(now + rules.lease_seconds, message.expires_at)
-    return Decision(_with_attempt(message, replace(attempt, state="handed", handed_at=now, lease_until=lease_until)))
+    handed = replace(
+        attempt, state="handed", handed_at=now, lease_until=lease_until, tells_after=terms.tells_after, margin_seconds=terms.margin_seconds
+    )
+    return Decision(_with_attempt(message, handed))
 
 
 def park(message: Message, now: float) -> Decision:
@@ -185,7 +208,7 @@ def report(message: Message, number: int, seed: str, state: ReportState, now: fl
                 raise Stale("not waiting for it")
             return Decision(message)
         case "radio":
-            return _on_radio(message, attempt, now)
+            return _on_told_radio(message, attempt, now) if attempt.tells_after else _on_radio(message, attempt, now)
         case "sent" | "delivered":
             return _on_sent(message, attempt, now, delivered=state == "delivered")
         case "failed":
@@ -202,6 +225,22 @@ def _on_radio(message: Message, attempt: Attempt, now: float) -> Decision:
     if attempt.state == "radio":
         return Decision(message)
     return Decision(_with_attempt(message, replace(attempt, state="radio", radio_at=now)))
+
+
+def _on_told_radio(message: Message, attempt: Attempt, now: float) -> Decision:
+    """It has been given to the radio, and nothing can be said about that any more: only that nobody else begins."""
+    if attempt.state not in ("handed", "ambiguous") or attempt.radio_at is not None:
+        raise Stale("reported before, or the attempt has ended")
+    on_radio = replace(attempt, state="radio", radio_at=now, ended_at=None)
+    if attempt.state == "handed":
+        return Decision(_with_attempt(message, on_radio))
+    # Its lease ended without a word. It is the current one again, unless another seed has the message in its hands
+    if message.state not in ("pending", "dispatched") or any(other.was_handed_over for other in message.open_attempts):
+        return Decision(_with_attempt(message, replace(attempt, radio_at=now)))
+    message, released = _withdraw_unfetched(message, now)
+    if message.state == "pending":
+        message = replace(move(message, "dispatched", now), parked_at=None)
+    return Decision(_with_attempt(message, on_radio), released)
 
 
 def _on_sent(message: Message, attempt: Attempt, now: float, *, delivered: bool) -> Decision:
@@ -229,10 +268,11 @@ def _on_sent(message: Message, attempt: Attempt, now: float, *, delivered: bool)
 def _on_failed(message: Message, attempt: Attempt, now: float, rules: Rules, state: AttemptState, error: str) -> Decision:
     if not attempt.is_open and attempt.state != "ambiguous":
         raise Stale("the attempt has ended")
-    outcome: Outcome = "failed" if state == "failed" else "returned"
+    outcome: Outcome = "returned" if state != "failed" else "limited" if is_limit_error(error) else "failed"
     released = (_release(attempt, outcome),) if attempt.is_open else ()
+    was_current = attempt is message.current
     ended = _end(message, attempt, state, now, error)
-    if ended.state != "dispatched" or attempt.number != len(ended.attempts):
+    if ended.state != "dispatched" or not was_current:
         return Decision(ended, released)
     return _fail_over(ended, released, now, rules, error)
 
@@ -252,15 +292,19 @@ def _deadline(attempt: Attempt, rules: Rules) -> float:
     if attempt.state == "assigned":
         return attempt.assigned_at + rules.pickup_seconds
     if attempt.state == "handed":
-        return (attempt.lease_until or attempt.assigned_at) + rules.skew_seconds
+        margin = rules.skew_seconds if attempt.margin_seconds is None else attempt.margin_seconds
+        return (attempt.lease_until or attempt.assigned_at) + margin
     return (attempt.radio_at or attempt.assigned_at) + rules.radio_seconds
 
 
-_TIMED_OUT: dict[AttemptState, tuple[AttemptState, str]] = {
-    "assigned": ("unfetched", "the seed did not fetch it"),
-    "handed": ("silent", "the seed took it and went silent"),
-    "radio": ("ambiguous", "given to the radio, then silence: nobody knows whether it went out"),
-}
+def _timed_out(attempt: Attempt) -> tuple[AttemptState, str]:
+    if attempt.state == "assigned":
+        return "unfetched", "the seed did not fetch it"
+    if attempt.state == "radio":
+        return "ambiguous", "given to the radio, then silence: nobody knows whether it went out"
+    if attempt.tells_after:
+        return "ambiguous", "the phone took it and its lease ended without a word: nobody knows whether it went out"
+    return "silent", "the seed took it and went silent"
 
 
 def due(message: Message, now: float, rules: Rules, lane_head_at: float | None = None) -> Decision:
@@ -273,15 +317,17 @@ def due(message: Message, now: float, rules: Rules, lane_head_at: float | None =
     for attempt in message.open_attempts:
         if now < _deadline(attempt, rules):
             continue
-        state, reason = _TIMED_OUT[attempt.state]
+        state, reason = _timed_out(attempt)
         blame: Outcome = "returned" if message.is_final else "silent"
         released += (_release(attempt, blame),)
+        is_current = attempt is message.current
         message = _end(message, attempt, state, now, reason)
-        if message.state != "dispatched" or attempt.number != len(message.attempts):
+        if message.state != "dispatched" or not is_current:
             continue
-        if state == "ambiguous" and message.ambiguous_policy == "wait":
+        policy = "resend" if attempt.state == "handed" and rules.silence == "resend" else message.ambiguous_policy
+        if state == "ambiguous" and policy == "wait":
             message = replace(message, reason=reason)
-        elif state == "ambiguous" and message.ambiguous_policy == "fail":
+        elif state == "ambiguous" and policy == "fail":
             message = move(message, "failed", now, reason)
         else:
             return _fail_over(message, released, now, rules, reason)
@@ -291,6 +337,8 @@ def due(message: Message, now: float, rules: Rules, lane_head_at: float | None =
         message, withdrawn = _withdraw_unfetched(moved, now)
         return Decision(message, released + withdrawn)
     if message.state == "pending" and message.parked_at is None and now >= _republish_at(message, rules):
+        if message.queued_at < message.not_before:
+            return Decision(replace(message, queued_at=now), released, requeue=True)
         looked = replace(message, republished=message.republished + 1)
         if lane_head_at is not None and lane_head_at - _QUEUED_MARGIN_SECONDS <= message.queued_at:
             return Decision(looked, released)
@@ -299,6 +347,8 @@ def due(message: Message, now: float, rules: Rules, lane_head_at: float | None =
 
 
 def _republish_at(message: Message, rules: Rules) -> float:
+    if message.queued_at < message.not_before:
+        return message.not_before
     doublings = min(message.republished, 10)
     return message.queued_at + rules.republish_seconds * 2.0**doublings * (1 + message.republished - doublings)
 
@@ -322,4 +372,17 @@ def next_due(message: Message, rules: Rules) -> float | None:
             times.append(_republish_at(message, rules))
     elif can_settle(message):
         times.append((message.ended_at or message.created_at) + SETTLE_LATER_SECONDS)
+    if untold := owed(message):
+        times.append(max(happened_at(message, event) for event in untold) + SETTLE_LATER_SECONDS)
     return min(times, default=None)
+
+
+def recalled(before: Message, after: Message) -> list[Attempt]:
+    """What seeds that do not ask hold and are not to send any more, and what they went silent with: their phones are to hear of it."""
+    found: list[Attempt] = []
+    for old, new in zip(before.attempts, after.attempts, strict=False):
+        is_over = old.state == new.state == "handed" and before.state == "dispatched" and after.state != "dispatched"
+        is_silent = new.state == "ambiguous" and old.state != "ambiguous"
+        if old.tells_after and (is_over or is_silent):
+            found.append(new)
+    return found

@@ -15,6 +15,9 @@ Lane = Literal["otp", "notification", "bulk"]
 LANES: tuple[Lane, ...] = ("otp", "notification", "bulk")
 """The three priorities, highest first; one queue each."""
 
+Event = Literal["sms:sent", "sms:delivered", "sms:failed", "sms:cancelled"]
+"""What webhooks hear of a message, each once."""
+
 Dialect = Literal["gatewire", "smsgate", "relaysms", "operator"]
 DIALECTS: tuple[Dialect, ...] = ("gatewire", "smsgate", "relaysms", "operator")
 
@@ -51,6 +54,10 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     delivered_at: float | None = None
     ended_at: float | None = None
     error: str | None = None
+    tells_after: bool = False
+    """The seed goes by its lease alone and tells afterwards what it did (SMSGate's app): its silence proves nothing."""
+    margin_seconds: float | None = None
+    """From the end of the lease until another seed may send; None = the rule's `skew_seconds`."""
 
     @property
     def is_open(self) -> bool:
@@ -99,6 +106,25 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     ended_at: float | None = None
     settled: bool = False
     """Charge kept or given back: the last thing that happens to a message."""
+    submission: str = ""
+    """The id that the client knows the submission by, in a dialect where one has many recipients."""
+    place: int = 0
+    """Which recipient of the submission this is, from 0."""
+    only: str = ""
+    """The id of a device or of an account: only seeds of that group may serve. Empty = any."""
+    sim: int = 0
+    """Only the SIM of that number in its phone, 1 to 3; 0 = any."""
+    data_port: int = 0
+    """Above 0 it is a data message to that port, and its text is base64."""
+    encrypted: bool = False
+    """Text and recipient are ciphertexts, for the phone to open."""
+    delivery_report: bool = True
+    priority: int = 0
+    """What the client said, -128 to 127; phones are told it."""
+    not_before: float = 0.0
+    """It is not sent before this time."""
+    told: tuple[Event, ...] = ()
+    """Events that the courier has been given."""
 
     @property
     def is_final(self) -> bool:
@@ -112,7 +138,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     @property
     def current(self) -> Attempt | None:
-        return self.attempts[-1] if self.attempts else None
+        """The attempt that is open; where none is, the last that a seed had, or was to have."""
+        had = [attempt for attempt in self.attempts if attempt.is_open] or [a for a in self.attempts if a.was_handed_over] or self.attempts
+        return had[-1] if had else None
 
     @property
     def open_attempts(self) -> list[Attempt]:

@@ -7,6 +7,8 @@ import msgspec
 Policy = Literal["balanced", "freshest", "round-robin"]
 AcceptWhen = Literal["carrier", "country", "always"]
 AmbiguousPolicy = Literal["wait", "resend", "fail"]
+SilencePolicy = Literal["resend", "account"]
+"""`account`: as for every ambiguous attempt, the account's policy decides."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,10 +19,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How long a seed may take to give a message to the radio, from hand-over. Short beats long (research: best of five)."""
     skew_seconds: float = 2.0
     """Added to a lease's end before another seed may send: what a phone's clock may be off by."""
+    unknown_skew_seconds: float = 15.0
+    """What the clock of a phone that has not reported yet may be off by, where it goes by its lease alone."""
     pickup_seconds: float = 4.0
     """A message that its seed has not fetched for so long moves at once: it was never handed over."""
     radio_seconds: float = 30.0
     """Silence after a seed said that it gave the message to the radio; after it the attempt is ambiguous."""
+    silence: SilencePolicy = "resend"
+    """When a lease ends without a word and the phone tells only afterwards (SMSGate's app): nobody knows then whether it went out."""
     max_attempts: int = 5
     failover_budget: float = 0.2
     """Failovers allowed per first attempt; past it only seeds known to be good are used."""
@@ -45,6 +51,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Android's own limit for an app, in parts. 0 = none; so for the next two."""
     parts_per_hour: int = 0
     parts_per_day: int = 0
+    recipients_per_month: int = 0
+    """Distinct recipients per SIM and UTC month. 0 = none."""
+    limit_rest_seconds: float = 5.0
+    """How long a SIM that sends too fast rests between messages at first; doubles with each further limit error, shrinks with successes."""
+    limit_rest_max_seconds: float = 1800.0
+    """The window of Android's own limit."""
 
     retry_seed_seconds: float = 15.0
     """A seed that has had a message is passed over for it for so long; after that it may try again, if none is better."""
@@ -60,8 +72,15 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     code_seconds: float = 300.0
     sms_seconds: float = 3600.0
     """How long a plain SMS may wait for a seed."""
+    max_validity_seconds: float = 7 * 86400.0
+    """The longest time that a client may give a message."""
     code_length: int = 6
     code_tries: int = 5
     replace_older_code: bool = True
     """A new code to the same phone by the same account cancels the older open one."""
     default_region: str = "DZ"
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long any plain SMS may wait for a seed."""
+        return max(self.max_validity_seconds, self.sms_seconds)

@@ -7,12 +7,24 @@ from router.domain.rules import Rules
 _UNBOUNDED = 1_000_000
 
 
+_QUOTA_WEIGHT = 0.5
+"""What a window that is used up adds to the score, as much as half of a full lease: failures and slowness weigh more."""
+
+
+def pool_of(carrier: str, account: str, *, shared: bool) -> str:
+    """The name of the pool that a seed is chosen from: its carrier's, or its account's own one of that carrier, `60302@ac_1`."""
+    return carrier if shared else f"{carrier}@{account}"
+
+
 class Quota(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How many parts a SIM may send per window. None = the router's setting, 0 = no limit."""
+    """How much a SIM may send. None = the router's setting, 0 = no limit."""
 
     half_hour: int | None = None
     hour: int | None = None
     day: int | None = None
+    """Parts per window."""
+    recipients: int | None = None
+    """Distinct recipients per UTC month."""
 
 
 class Seed(msgspec.Struct, kw_only=True):
@@ -23,6 +35,14 @@ class Seed(msgspec.Struct, kw_only=True):
     msisdn: str = ""
     kind: str = "seed"
     """`seed_type` of the ping."""
+    device: str = ""
+    """The id of its phone, where that runs SMSGate's app."""
+    sim: int = 0
+    """The SIM's number in that phone, 1 to 3; 0 = the phone does not say."""
+    account: str = ""
+    """Whose phone it is."""
+    shared: bool = True
+    """Serves every account; where not, its own one only."""
     carrier: str = ""
     country: str = ""
     enrolled: bool = False
@@ -37,6 +57,12 @@ class Seed(msgspec.Struct, kw_only=True):
     quota: Quota = Quota()
     used: tuple[int, int, int] = (0, 0, 0)
     """Parts in the current half hour, hour, day."""
+    recipients_used: int = 0
+    """Distinct recipients in this month; counted only while there is a limit."""
+    rest_seconds: float = 0.0
+    """Learned: how long it rests after each message, since it was told that it sends too fast; 0 = it need not."""
+    last_given_at: float = 0.0
+    """When it was last given a message or reported such a limit; kept while it has to rest."""
     in_flight: int = 0
     consecutive_failures: int = 0
     """Occasions, not messages: attempts that it held already when it last failed do not count again."""
@@ -56,6 +82,15 @@ class Seed(msgspec.Struct, kw_only=True):
     def is_dispatchable(self) -> bool:
         """May it be given messages at all, were it online and had it room? (invariant 6: enrolled)"""
         return self.enrolled and self.enabled and not self.draining and bool(self.carrier)
+
+    @property
+    def pool(self) -> str:
+        """See `pool_of`."""
+        return pool_of(self.carrier, self.account, shared=self.shared)
+
+    def resting_until(self) -> float:
+        """When it may have its next message; 0 where it need not rest."""
+        return self.last_given_at + self.rest_seconds if self.rest_seconds > 0 else 0.0
 
     def tripped_until(self, rules: Rules) -> float:
         """When the breaker lets a probe through; 0 while it is closed. It needs no state: it follows from the run of failures."""
@@ -97,6 +132,21 @@ class Seed(msgspec.Struct, kw_only=True):
             left = day - used[2]
         return max(0, left)
 
+    def recipients_limit(self, rules: Rules) -> int:
+        """Distinct recipients per month; 0 = no limit."""
+        return rules.recipients_per_month if self.quota.recipients is None else self.quota.recipients
+
+    def quota_share(self, rules: Rules) -> float:
+        """How much of the tightest of its limits is used, 0.0 to 1.0 (and beyond, where a limit was lowered)."""
+        used = self.used
+        limit = self.recipients_limit(rules)
+        share = self.recipients_used / limit if limit > 0 else 0.0
+        if used[2] or used[1]:
+            for limit, parts in zip(self.quota_limits(rules), used, strict=True):
+                if limit > 0 and parts > share * limit:
+                    share = parts / limit
+        return share
+
     def capacity(self, rules: Rules) -> int:
         """Parts it may hold at once: what it can send within the planned share of a lease, at least one (research/routing.md)."""
         if self.is_on_probation(rules):
@@ -110,4 +160,5 @@ class Seed(msgspec.Struct, kw_only=True):
 
     def score(self, rules: Rules) -> float:
         """Lowest is best (research/routing.md, best of five)."""
-        return self.in_flight / self.capacity(rules) + 8.0 * self.failure_share() + self.seconds_to_sent / 10.0
+        waits = self.in_flight / self.capacity(rules) + self.seconds_to_sent / 10.0
+        return waits + 8.0 * self.failure_share() + _QUOTA_WEIGHT * self.quota_share(rules)

@@ -10,17 +10,18 @@ point of an oracle, and every policy without a bound on room collapsed.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from router.domain.rules import Rules
 from router.domain.seed import Seed
 
-Reason = Literal["not enrolled", "disabled", "draining", "offline", "tripped", "no room", "quota used", "tried", "not known good"]
-REASONS: tuple[Reason, ...] = (
-    "not enrolled", "disabled", "draining", "offline", "tripped", "no room", "quota used", "tried", "not known good",
-)  # fmt: skip
+Reason = Literal[
+    "not enrolled", "another account's", "another group's", "another SIM", "not able", "disabled", "draining", "offline", "tripped",
+    "resting", "no room", "quota used", "recipients used", "tried", "not known good",
+]  # fmt: skip
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,14 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """MCC+MNC of the recipient; empty = any of the country."""
     country: str
     parts: int = 1
+    account: str = ""
+    """Whose message it is: its own seeds come first, and another account's own never serve it."""
+    only: str = ""
+    """The id of a device or an account: its seeds only, whatever their carrier."""
+    sim: int = 0
+    """The SIM of that number only; 0 = any."""
+    phone_only: bool = False
+    """Data and ciphertexts: only SMSGate's app can send them."""
     tried: Mapping[str, float] = {}
     """Seeds that had it already, and until when they are to be passed over."""
     known_good_only: bool = False
@@ -64,8 +73,16 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None:  # noqa: PLR0911 - a reason a line
     """Why this seed may not have the message; None when it may."""
-    if not seed.enrolled or not seed.carrier:
+    if not seed.enrolled or not (seed.carrier or need.only):
         return "not enrolled"
+    if not seed.shared and seed.account != need.account:
+        return "another account's"
+    if need.only and need.only not in (seed.device, seed.account):
+        return "another group's"
+    if need.sim and need.sim != seed.sim:
+        return "another SIM"
+    if need.phone_only and not seed.device:
+        return "not able"
     if not seed.enabled:
         return "disabled"
     if seed.draining:
@@ -74,12 +91,18 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
         return "offline"
     if now < seed.tripped_until(rules):
         return "tripped"
+    if now < seed.resting_until():
+        return "resting"
     if need.tried.get(seed.id, 0.0) > now:
         return "tried"
     if need.known_good_only and not seed.is_known_good():
         return "not known good"
     if need.parts > seed.quota_left(rules):
         return "quota used"
+    if 0 < seed.recipients_limit(rules) <= seed.recipients_used:
+        # It could still serve a recipient that it knows. A copy would have to know them all to say so, and the last recipients of a month
+        # would each be looked for at every such seed: it is left alone until the month is over
+        return "recipients used"
     if not seed.has_room(need.parts, rules):
         return "no room"
     return None

@@ -5,20 +5,21 @@ import re
 import secrets
 from collections import OrderedDict
 
-import argon2
 import msgspec
 import structlog
 from msgspec.structs import replace
 from ulid import ULID
 
 from router.clock import Clock
-from router.domain.account import Account, Limits
+from router.domain.account import Account, Credential, Limits
 from router.domain.errors import Conflict, Invalid, NotFound, Unauthorized
 from router.domain.rules import AmbiguousPolicy
 from router.domain.segments import Segments
 from router.domain.templates import Template, check_template
+from router.services.passwords import LONGEST, hash_password
 from router.settings import Settings
 from router.store.accounts import Accounts, ApiKey, hash_key
+from router.store.redis import Batch
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -26,7 +27,7 @@ _KEPT = 10_000
 _KEY_PREFIX = "sk_live_"
 _KEY_SHAPE = re.compile(r"[\x21-\x7e]{8,256}")
 _LOGIN_SHAPE = re.compile(r"[A-Za-z0-9_.@-]{3,64}")
-_PASSWORD_LENGTHS = (8, 256)
+_PASSWORD_LENGTHS = (8, LONGEST)
 _NAME_LENGTH = 100
 _MAX_AMOUNT = 10**12
 
@@ -50,16 +51,32 @@ class AccountDirectory:
             raise Unauthorized("unknown or revoked key")
         return account
 
-    async def fresh(self, account: Account, key_hash: str) -> Account:
+    async def fresh(self, account: Account, credential: Credential) -> Account:
         """The account as it is now, for calls that no script checks. Raises `Unauthorized` where the key was revoked meanwhile."""
         batch = self._store.batch()
-        batch.add("HGET", Accounts.key(account.id), "rev")
-        (rev,) = await batch.run()
+        place = self.ask_revision(batch, account.id)
+        rev = (await batch.run())[place]
         if rev is None or int(rev) != account.rev:
             account = await self.reload(account.id)
-        if key_hash not in account.key_hashes:
-            raise Unauthorized("unknown or revoked key")
+        if not credential.holds(account):
+            raise Unauthorized("unknown or revoked credentials")
         return account
+
+    async def current(self, account_id: str) -> Account:
+        """An account as it is now. Raises `Unauthorized` where it is gone."""
+        batch = self._store.batch()
+        place = self.ask_revision(batch, account_id)
+        return await self.at_revision(account_id, (await batch.run())[place])
+
+    @staticmethod
+    def ask_revision(batch: Batch, account_id: str) -> int:
+        """Adds the question which revision stands; the answer at this place is for `at_revision`."""
+        return batch.add("HGET", Accounts.key(account_id), "rev")
+
+    async def at_revision(self, account_id: str, revision: bytes | None) -> Account:
+        """The account at the revision that was answered, from memory where that is it. Raises `Unauthorized` where it is gone."""
+        account = self._accounts.get(account_id)
+        return account if account is not None and revision is not None and int(revision) == account.rev else await self.reload(account_id)
 
     async def reload(self, account_id: str) -> Account:
         """Reads an account again. Raises `Unauthorized` where it is gone."""
@@ -119,11 +136,8 @@ class AccountAdmin:
             login=login,
         )
         if login:
-            batch = self._store.batch()
-            place = self._store.accounts.claim_login(batch, login, account.id)
-            if not (await batch.run())[place]:
-                raise Conflict("this login is in use")
-        password_hash = await asyncio.to_thread(argon2.PasswordHasher().hash, password) if login else ""
+            await self._claim_login(login, account.id)
+        password_hash = await asyncio.to_thread(hash_password, password) if login else ""
         batch = self._store.batch()
         self._store.accounts.create(batch, account, balance, password_hash)
         await batch.run()
@@ -135,6 +149,38 @@ class AccountAdmin:
         _, made = await self.add_key(account.id, "first", key)
         _log.info("account.created", account=account.id)
         return await self.get(account.id), made
+
+    async def set_password(self, account_id: str, password: str, login: str = "") -> Account:
+        """A new password, which ends all tokens; with `login`, for an account that has none yet.
+
+        Raises `NotFound`, `Invalid`, and `Conflict` where the login is taken.
+        """
+        account = await self.get(account_id)
+        if not (login or account.login):
+            raise Invalid("login", "the account has none yet: give one")
+        _check_login(login or account.login, password)
+        if login and account.login and login != account.login:
+            raise Conflict("the account has another login")
+        if not account.login:
+            await self._claim_login(login, account_id)
+        password_hash = await asyncio.to_thread(hash_password, password)
+        batch = self._store.batch()
+        place = self._store.accounts.set_password(batch, account_id, account.password_rev, password_hash, login)
+        if (await batch.run())[place] <= 0:
+            raise Conflict("the password was changed meanwhile")
+        _log.info("account.password_set", account=account_id)
+        return await self.get(account_id)
+
+    async def _claim_login(self, login: str, account_id: str) -> None:
+        batch = self._store.batch()
+        place = self._store.accounts.claim_login(batch, login, account_id)
+        if (await batch.run())[place]:
+            return
+        batch = self._store.batch()
+        place = self._store.accounts.owner_of_login(batch, login)
+        # Its own already where a try before this one came no further
+        if (await batch.run())[place] != account_id.encode():
+            raise Conflict("this login is in use")
 
     async def get(self, account_id: str) -> Account:
         """Raises `NotFound`."""

@@ -13,6 +13,7 @@ import structlog
 from router.clock import Clock
 from router.domain.directory import Directory
 from router.domain.lifecycle import Decision, Release, Stale, begin_attempt, park
+from router.domain.lots import needs_phone
 from router.domain.message import Message
 from router.domain.rules import Rules
 from router.domain.seed import Seed
@@ -96,7 +97,7 @@ class Dispatch:
                 continue
             slip = Slip(message.id, len(message.attempts) + 1, message.parts)
             assigned.append(_Assignment(stored, choice.seed, choice, slip))
-            self._directory.reserve(choice.seed.id, message.parts)
+            self._directory.reserve(choice.seed.id, message.parts, now)
             if message.handed_over:
                 self._budget.failover()
             else:
@@ -109,6 +110,10 @@ class Dispatch:
             carrier=message.carrier,
             country=message.country,
             parts=message.parts,
+            account=message.account,
+            only=message.only,
+            sim=message.sim,
+            phone_only=needs_phone(message),
             tried={attempt.seed: (attempt.ended_at or attempt.assigned_at) + rest for attempt in message.attempts},
             known_good_only=bool(message.handed_over) and self._budget.is_used_up(),
         )
@@ -117,7 +122,10 @@ class Dispatch:
         """Those whose seed still had room, and the messages of those whose seed had not."""
         now = self._clock.now()
         batch = self._store.batch()
-        places = [self._store.seeds.reserve(batch, item.seed, item.slip, now) for item in assigned]
+        places = [
+            self._store.seeds.reserve(batch, item.seed, item.slip, now, account=message.account, to=message.to)
+            for item, message in ((item, item.stored.message) for item in assigned)
+        ]
         answers = await batch.run()
         taken: list[_Assignment] = []
         refused: list[_Assignment] = []
@@ -162,8 +170,9 @@ class Dispatch:
         if not homeless:
             return
         batch = self._store.batch()
+        now = self._clock.now()
         for stored in homeless:
-            self._store.parking.park(batch, stored.message)
+            self._store.parking.park(batch, stored.message, now, own=self._directory.owns(stored.message.account))
         await batch.run()
         newly = [stored for stored in homeless if stored.message.parked_at is None]
         done = await self._transitions.apply([Step(stored.message.id, park, stored) for stored in newly])

@@ -5,7 +5,9 @@ import structlog
 from router import metrics
 from router.clock import Clock
 from router.domain.directory import Directory
+from router.domain.lots import is_special
 from router.domain.rules import Rules
+from router.store.parking import EMPTY_SECONDS
 from router.store.seeds import Seeds
 from router.store.store import Store
 
@@ -26,6 +28,8 @@ class FleetCopy:
         self.looked_at = 0.0
         self.heard = 0
         """Signs of life that the last look read."""
+        self.pools = 0
+        """Lists that they were in."""
         self._seen: dict[str, tuple[float, float]] = {}
         self.parked: dict[str, int] = {}
         """How many messages wait, by parking lot, at the last look."""
@@ -36,14 +40,15 @@ class FleetCopy:
         One that was only heard of, and is ready anyway, is not read again: a hundred thousand seeds ping some thousand times a second.
         """
         now = self._clock.now()
-        carriers = await self._store.seeds.carriers(self._store.batch())
+        pools = await self._store.seeds.carriers(self._store.batch())
         batch = self._store.batch()
-        for carrier in carriers:
-            Seeds.pinged_since(batch, carrier, self._since)
+        for pool in pools:
+            Seeds.pinged_since(batch, pool, self._since)
         Seeds.changed_since(batch, self._since)
         *pings, changes = await batch.run()
         heard = [pair for flat in pings for pair in _pairs(flat)]
         self.heard = len(heard)
+        self.pools = len(pools)
         stale = self._news(_pairs(changes), 1)
         for seed_id, at in self._news(heard, 0).items():
             if seed_id not in stale and not self._directory.heard(seed_id, at):
@@ -54,7 +59,16 @@ class FleetCopy:
         for seed in seeds:
             if seed is not None:
                 self._directory.update(seed, now)
-        self.parked = await self._store.parking.counts(self._store.batch(), await self._store.parking.lots(self._store.batch()))
+        await self._look_at_lots(now)
+
+    async def _look_at_lots(self, now: float) -> None:
+        lots = await self._store.parking.uses(self._store.batch())
+        self.parked = await self._store.parking.counts(self._store.batch(), [lot.name for lot in lots])
+        batch = self._store.batch()
+        for lot in lots:
+            if is_special(lot.name) and not self.parked[lot.name] and now - lot.parked_at > EMPTY_SECONDS:
+                self._store.parking.drop(batch, lot)
+        await batch.run()
 
     def _news(self, pairs: list[tuple[str, float]], kind: int) -> dict[str, float]:
         """Those whose time is another than at the last look; the later sort last, for the `freshest` policy."""

@@ -19,9 +19,9 @@ def transition(before: Message, after: Message, now: float) -> None:
     if after.state == before.state:
         return
     if after.state == "pending":
-        last = after.attempts[-1]
-        if last.state in FAILOVER_REASONS:
-            metrics.FAILOVERS.labels(last.state).inc()
+        for old, new in zip(before.attempts, after.attempts, strict=True):
+            if new.state != old.state and new.state in FAILOVER_REASONS:
+                metrics.FAILOVERS.labels(new.state).inc()
     elif after.state in metrics.BY_STATE:
         metrics.BY_STATE[after.state].labels(carrier, dialect).inc()
         if after.state == "sent":

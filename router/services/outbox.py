@@ -1,11 +1,8 @@
 """What seeds fetch and what they report. Both are signs of life; both work in batches: a call of a seed is a few round trips in all."""
 
-import asyncio
-import contextlib
 import hmac
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -14,13 +11,14 @@ import structlog
 from router import metrics
 from router.clock import Clock
 from router.domain import lifecycle
-from router.domain.errors import NotFound, Unauthorized, Unavailable
-from router.domain.lifecycle import Decision, Release, ReportState, Stale
-from router.domain.message import Message
+from router.domain.errors import NotFound, Unauthorized
+from router.domain.lifecycle import ASKS_FIRST, Decision, Release, ReportState, Stale, Terms
+from router.domain.message import Attempt, Message
 from router.domain.rules import Rules
 from router.secrets import SealBroken
 from router.services.seeds import is_name
 from router.services.transitions import Done, Step, Transitions
+from router.services.waiters import Waiters
 from router.store.accounts import hash_key
 from router.store.messages import Stored
 from router.store.redis import Batch
@@ -28,7 +26,6 @@ from router.store.seeds import Credentials, Seeds, Slip
 from router.store.store import Store
 
 _log = structlog.get_logger()
-_LOOK_EVERY_SECONDS = 1.0
 _EARLY_SECONDS = 5.0
 _KEPT = 10_000
 _KEPT_SECONDS = 1.0
@@ -43,6 +40,15 @@ class Handed(msgspec.Struct, frozen=True):
     to: str
     text: str
     valid_until: float
+
+
+class Given(msgspec.Struct, frozen=True):
+    """An attempt that has just been handed over, with all that a protocol may want to tell of it."""
+
+    seed: str
+    message: Message
+    attempt: Attempt
+    text: str
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -111,25 +117,33 @@ class Outbox:
         if not slips:
             return []
         self._note_handed(seed_id)
-        records = await self._store.messages.load(self._store.batch(), [slip.message_id for slip in slips])
+        given = await self.hand_over([(seed_id, slip) for slip in slips], ASKS_FIRST)
+        return [
+            Handed(item.message.id, item.attempt.number, item.message.to, item.text, item.attempt.lease_until or now) for item in given
+        ]
+
+    async def hand_over(self, taken: Sequence[tuple[str, Slip]], terms: Terms) -> list[Given]:
+        """Starts the leases of what seeds have taken from their outboxes. What is not theirs to send (any more) is left out."""
+        now = self._clock.now()
+        records = await self._store.messages.load(self._store.batch(), [slip.message_id for _, slip in taken])
         # Opened before it is handed over: a lease on what cannot be read would blame the seed
         texts = [self._open_text(stored) for stored in records]
         steps = [
-            Step(slip.message_id, partial(_hand_over, number=slip.number, seed=seed_id, rules=self._rules, text=text), stored)
-            for slip, stored, text in zip(slips, records, texts, strict=True)
+            Step(slip.message_id, partial(_hand_over, number=slip.number, seed=seed, rules=self._rules, terms=terms, text=text), stored)
+            for (seed, slip), stored, text in zip(taken, records, texts, strict=True)
         ]
         done = await self._transitions.apply(steps)
-        handed: list[Handed] = []
+        given: list[Given] = []
         batch = self._store.batch()
-        for slip, text, result in zip(slips, texts, done, strict=True):
+        for (seed, slip), text, result in zip(taken, texts, done, strict=True):
             message = result.after
-            attempt = message.attempt(slip.number, seed_id) if message is not None and result.error is None else None
-            if message is None or attempt is None or text is None or attempt.lease_until is None:
-                self._not_handed(batch, seed_id, slip, result, now)
+            attempt = message.attempt(slip.number, seed) if message is not None and result.error is None else None
+            if message is None or attempt is None or text is None:
+                self._not_handed(batch, seed, slip, result, now)
             else:
-                handed.append(Handed(slip.message_id, slip.number, message.to, text, attempt.lease_until))
+                given.append(Given(seed, message, attempt, text))
         await batch.run()
-        return handed
+        return given
 
     def rest_of_seconds(self, seed_id: str) -> float:
         """How long a seed that was just given messages by this process is to wait for its next ones, while they gather."""
@@ -181,85 +195,12 @@ class Outbox:
         return len(reports) - len(stale), stale
 
 
-def _hand_over(message: Message, now: float, *, number: int, seed: str, rules: Rules, text: str | None) -> Decision:
+def _hand_over(message: Message, now: float, *, number: int, seed: str, rules: Rules, terms: Terms, text: str | None) -> Decision:
     if text is None:
         raise Stale("there is no text to send")
-    return lifecycle.hand_over(message, number, seed, now, rules)
+    return lifecycle.hand_over(message, number, seed, now, rules, terms)
 
 
 def _report(message: Message, now: float, *, report: Report, seed: str, rules: Rules) -> Decision:
     error = report.error[:200] if report.error else None
     return lifecycle.report(message, report.attempt, seed, report.state, now, rules, error)
-
-
-class Waiters:
-    """The open long-polls of this process, and what wakes them: the dispatchers' hints, and a look at all of them once a second.
-
-    The hints are Redis pub/sub and may be lost; the look finds what they missed, and counts each open long-poll as a sign of life.
-    """
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-        self._events: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._carriers: dict[str, str] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._events.values()))
-
-    @contextlib.asynccontextmanager
-    async def waiting(self, seed_id: str, carrier: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the seed may have something to fetch."""
-        event = asyncio.Event()
-        self._events[seed_id].add(event)
-        self._carriers[seed_id] = carrier
-        try:
-            yield event
-        finally:
-            self._events[seed_id].discard(event)
-            if not self._events[seed_id]:
-                del self._events[seed_id]
-                self._carriers.pop(seed_id, None)
-
-    def wake(self, seed_id: str) -> None:
-        for event in self._events.get(seed_id, ()):
-            event.set()
-
-    def wake_all(self) -> None:
-        for seed_id in list(self._events):
-            self.wake(seed_id)
-
-    async def listen(self) -> None:
-        """Takes the dispatchers' hints, for ever."""
-        while True:
-            try:
-                async with contextlib.aclosing(self._store.hints()) as hints:
-                    async for hint in hints:
-                        for seed_id in hint.decode().split():
-                            self.wake(seed_id)
-            except Exception as error:  # noqa: BLE001 - redis-py raises several kinds here; the look goes on without hints
-                _log.warning("outbox.no_hints", error=repr(error))
-                await asyncio.sleep(_LOOK_EVERY_SECONDS)
-
-    async def look(self) -> None:
-        """Looks after all open long-polls, for ever."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
-            try:
-                await self._look_once()
-            except Unavailable as error:
-                _log.warning("outbox.not_seen", error=str(error))
-
-    async def _look_once(self) -> None:
-        seeds = list(self._events)
-        now = self._clock.now()
-        batch = self._store.batch()
-        for seed_id in seeds:
-            self._store.seeds.touch(batch, seed_id, self._carriers.get(seed_id, ""), now)
-        counts = self._store.batch()
-        for seed_id in seeds:
-            self._store.seeds.waiting(counts, seed_id)
-        await batch.run()
-        for seed_id, count in zip(seeds, await counts.run(), strict=True):
-            if count:
-                self.wake(seed_id)

@@ -19,7 +19,9 @@ _log = structlog.get_logger()
 _LOOK_EVERY_SECONDS = 0.5
 _LOOK_AGAIN_SECONDS = 0.1
 _SAMPLE = 20
-"""Seeds looked at per carrier to find one that may send: the freshest ones."""
+"""Seeds looked at per pool to find one that may send: the freshest ones."""
+_POOLS_PER_LOOK = 1000
+"""Where accounts with phones of their own are many, it is looked more seldom."""
 
 
 class Presence:
@@ -29,17 +31,24 @@ class Presence:
         self._store = store
         self._clock = clock
         self._rules = rules
-        self._witnesses: dict[str, Seed] = {}
+        self._shared: dict[str, Seed] = {}
+        self._own: dict[str, list[Seed]] = {}
+        """Of each account."""
+        self._pools = 0
         self._looked_at = 0.0
         self.has_ported_numbers = True
         """Until it was looked at, each number is looked up."""
 
-    def serves(self, carrier: str, country: str) -> bool:
-        """Is a message of this carrier accepted, by the setting `accept_when`?"""
-        if self._rules.accept_when == "always":
+    def serves(self, carrier: str, country: str, account: str = "", only: str = "") -> bool:
+        """Is a message of this carrier and account accepted, by the setting `accept_when`?
+
+        One that is bound to a phone, or to its account's phones, waits for them: that there are such is for its dialect to know.
+        """
+        if self._rules.accept_when == "always" or only:
             return True
         now = self._clock.now()
-        online = {c for c, seed in self._witnesses.items() if seed.is_online(now, self._rules)}
+        witnesses = [*self._shared.values(), *self._own.get(account, ())]
+        online = {seed.carrier for seed in witnesses if seed.is_online(now, self._rules)}
         if self._rules.accept_when == "carrier" and carrier and not self._rules.cross_carrier:
             return carrier in online
         return any(country_of_carrier(c) == country for c in online)
@@ -50,13 +59,14 @@ class Presence:
             await self.look()
 
     async def look(self) -> None:
-        """Finds, for each carrier, a seed that is online and may send."""
+        """Finds, for each pool, a seed that is online and may send."""
         self._looked_at = time.monotonic()
         seeds = self._store.seeds
-        carriers = [carrier for carrier in await seeds.carriers(self._store.batch()) if carrier != "-"]
+        pools = [pool for pool in await seeds.carriers(self._store.batch()) if pool != "-"]
+        self._pools = len(pools)
         batch = self._store.batch()
-        for carrier in carriers:
-            batch.add("ZREVRANGE", f"online:{carrier}", 0, _SAMPLE - 1)
+        for pool in pools:
+            batch.add("ZREVRANGE", seeds.online_key(pool), 0, _SAMPLE - 1)
         self._store.portability.is_used(batch)
         *freshest, is_used = await batch.run()
         self.has_ported_numbers = bool(is_used)
@@ -65,9 +75,14 @@ class Presence:
         found = await seeds.load(self._store.batch(), ids, now)
         witnesses: dict[str, Seed] = {}
         for seed in found:
-            if seed is not None and seed.is_dispatchable() and seed.lps > (w.lps if (w := witnesses.get(seed.carrier)) else 0.0):
-                witnesses[seed.carrier] = seed
-        self._witnesses = witnesses
+            if seed is not None and seed.is_dispatchable() and seed.lps > (w.lps if (w := witnesses.get(seed.pool)) else 0.0):
+                witnesses[seed.pool] = seed
+        self._shared = {seed.carrier: seed for seed in witnesses.values() if seed.shared}
+        own: dict[str, list[Seed]] = {}
+        for seed in witnesses.values():
+            if not seed.shared:
+                own.setdefault(seed.account, []).append(seed)
+        self._own = own
 
     async def watch(self) -> None:
         """Looks for ever; while the store is away, what was seen grows old by itself."""
@@ -76,4 +91,4 @@ class Presence:
                 await self.look()
             except Unavailable as error:
                 _log.warning("presence.not_seen", error=str(error))
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            await asyncio.sleep(_LOOK_EVERY_SECONDS * max(1.0, self._pools / _POOLS_PER_LOOK))

@@ -13,7 +13,7 @@ from router.domain.carriers import canonical_carrier, carrier_of_imsi, country_o
 from router.domain.errors import Invalid, NotFound, Unauthorized, Unavailable
 from router.domain.numbering import parse_number
 from router.domain.rules import Rules
-from router.domain.seed import Quota, Seed
+from router.domain.seed import Quota, Seed, pool_of
 from router.settings import Settings
 from router.store.accounts import hash_key
 from router.store.seeds import Credentials, Seeds
@@ -64,7 +64,8 @@ class SeedRegistry:
         elif not stays:
             self._store.seeds.keep_guest(batch, imsi, now, self._settings.guest_seconds)
         if stays or self._settings.open_seeds:
-            self._store.seeds.touch(batch, imsi, kept_carrier.decode(), now, first=True)
+            pool = pool_of(kept_carrier.decode(), known.account, shared=known.shared)
+            self._store.seeds.touch(batch, imsi, pool, now, first=True)
         await batch.run()
         metrics.PINGS.labels("ping").inc()
         return Pinged(now, own_token if enrolled == b"1" else None)
@@ -97,10 +98,10 @@ class SeedRegistry:
     async def online(self) -> list[Seed]:
         """The online seeds, in order of their first ping."""
         now = self._clock.now()
-        carriers = await self._store.seeds.carriers(self._store.batch())
+        pools = await self._store.seeds.carriers(self._store.batch())
         batch = self._store.batch()
-        for carrier in carriers:
-            Seeds.pinged_since(batch, carrier, 0.0)
+        for pool in pools:
+            Seeds.pinged_since(batch, pool, 0.0)
         Seeds.guests_since(batch, now - self._rules.online_window_seconds)
         ids = {flat[i].decode() for flat in await batch.run() for i in range(0, len(flat), 2)}
         seeds = await self._store.seeds.load(self._store.batch(), sorted(ids), now)
@@ -120,9 +121,13 @@ class SeedRegistry:
         return [seed for seed in await self._store.seeds.load(self._store.batch(), ids, self._clock.now()) if seed is not None]
 
     async def enrol(
-        self, imsi: str, *, msisdn: str = "", carrier: str = "", pace_seconds: float = 0.0, quota: Quota | None = None
-    ) -> tuple[Seed, str]:
-        """Makes a seed dispatchable and gives it a new token (an older one is void). Raises `Invalid`."""
+        self, imsi: str, *, msisdn: str = "", carrier: str = "", pace_seconds: float = 0.0, quota: Quota | None = None, account: str = "",
+        shared: bool = True,
+    ) -> tuple[Seed, str]:  # fmt: skip
+        """Makes a seed dispatchable and gives it a new token (an older one is void). Raises `Invalid`.
+
+        One that is not shared serves its `account` only; without an account it stays with whom it was.
+        """
         check_name("imsi", imsi)
         if msisdn:
             check_name("msisdn", msisdn)
@@ -136,33 +141,40 @@ class SeedRegistry:
             raise Invalid("carrier", "neither the IMSI nor the MSISDN tells it; give it as MCC+MNC, e.g. 60301")
         _check_pace(pace_seconds)
         _check_quota(quota)
+        _check_owner(account, shared=shared)
         token = secrets.token_urlsafe(24)
         seed = Seed(
             id=imsi, msisdn=msisdn, carrier=carrier, country=country_of_carrier(carrier) or "", pace_seconds=pace_seconds,
-            quota=quota or Quota(),
+            quota=quota or Quota(), account=account, shared=shared,
         )  # fmt: skip
-        await self._list_under(imsi, carrier)
+        await self._list_under(imsi, carrier, account or None, shared if account else None)
         batch = self._store.batch()
         self._store.seeds.enrol(batch, seed, hash_key(token), self._clock.now())
         await batch.run()
         _log.info("seed.enrolled", seed=imsi, carrier=carrier, by="operator")
         return await self.get(imsi), token
 
-    async def _list_under(self, imsi: str, carrier: str) -> None:
-        """A seed that has pinged is found under its carrier, and under no other."""
+    async def _list_under(self, imsi: str, carrier: str, account: str | None, shared: bool | None) -> None:
+        """A seed that has pinged is found in its pool, and in no other. None = as it is."""
         try:
             known = await self.get(imsi)
         except NotFound:
             return
+        owner = known.account if account is None else account
+        pool = pool_of(carrier, owner, shared=known.shared if shared is None else shared)
         batch = self._store.batch()
-        self._store.seeds.move_carrier(batch, known, carrier)
+        self._store.seeds.move(batch, known, pool)
         await batch.run()
 
     async def change(
         self, imsi: str, *, enabled: bool | None = None, draining: bool | None = None, carrier: str | None = None,
-        msisdn: str | None = None, pace_seconds: float | None = None, quota: Quota | None = None,
+        msisdn: str | None = None, pace_seconds: float | None = None, quota: Quota | None = None, account: str | None = None,
+        shared: bool | None = None,
     ) -> Seed:  # fmt: skip
-        """Changes what is given. Raises `NotFound`, `Invalid`."""
+        """Changes what is given. What a seed has already got when it goes to one account alone, it still sends.
+
+        Raises `NotFound`, `Invalid`.
+        """
         known = await self.get(imsi)
         fields: dict[str, str] = {}
         if enabled is not None:
@@ -172,8 +184,12 @@ class SeedRegistry:
         if carrier is not None:
             carrier = _check_carrier(carrier)
             fields |= {"carrier": carrier, "country": country_of_carrier(carrier) or ""}
-            if known.enrolled:
-                await self._list_under(imsi, carrier)
+        if account is not None:
+            fields["account"] = account
+        if shared is not None:
+            fields["shared"] = str(int(shared))
+        if account is not None or shared is not None:
+            _check_owner(known.account if account is None else account, shared=known.shared if shared is None else shared)
         if msisdn is not None:
             check_name("msisdn", msisdn)
             fields["msisdn"] = msisdn
@@ -184,6 +200,8 @@ class SeedRegistry:
             _check_quota(quota)
             fields["quota"] = msgspec.json.encode(quota).decode()
         if fields:
+            if known.enrolled and not fields.keys().isdisjoint(("carrier", "account", "shared")):
+                await self._list_under(imsi, known.carrier if carrier is None else carrier, account, shared)
             batch = self._store.batch()
             self._store.seeds.change(batch, imsi, fields, self._clock.now())
             await batch.run()
@@ -208,13 +226,20 @@ def _check_carrier(carrier: str) -> str:
     return canonical_carrier(carrier)
 
 
+def _check_owner(account: str, *, shared: bool) -> None:
+    if account and not is_name(account):
+        raise Invalid("account", "not an account's id")
+    if not shared and not account:
+        raise Invalid("shared", "a seed that serves one account only needs that account")
+
+
 def _check_pace(pace_seconds: float) -> None:
     if not 0 <= pace_seconds <= 3600:
         raise Invalid("pace_seconds", "0 to 3600; 0 = the router's setting")
 
 
 def _check_quota(quota: Quota | None) -> None:
-    for name in ("half_hour", "hour", "day"):
+    for name in ("half_hour", "hour", "day", "recipients"):
         limit = getattr(quota, name, None)
         if limit is not None and not 0 <= limit <= 1_000_000:
-            raise Invalid(f"quota.{name}", "0 to 1000000 parts; 0 = no limit")
+            raise Invalid(f"quota.{name}", "0 to 1000000; 0 = no limit")

@@ -14,7 +14,7 @@ from router.domain.message import LANES, Lane, Message
 from router.domain.rules import Rules
 from router.queue.entries import LaneState
 from router.services.transitions import Step, Transitions
-from router.store.listings import BUCKETS, bucket, by_account
+from router.store.listings import BUCKETS, bucket, by_account, by_submission
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -109,7 +109,7 @@ class Timekeeping:
     async def _trim_listings(self, now: float) -> None:
         """Some of them each time, all of them in turn."""
         accounts = await self._store.accounts.all_ids(self._store.batch())
-        keys = [*map(bucket, range(BUCKETS)), *map(by_account, accounts)]
+        keys = [*map(bucket, range(BUCKETS)), *map(by_account, accounts), *map(by_submission, accounts)]
         batch = self._store.batch()
         for key in keys[self._trimmed :: _TRIM_TURNS]:
             self._store.listings.trim(batch, key, now)

@@ -7,6 +7,7 @@ The order is the same for everyone who changes a message, and a crash between tw
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -14,7 +15,8 @@ from msgspec.structs import replace
 
 from router.clock import Clock
 from router.domain.errors import NotFound, RouterError, Unavailable
-from router.domain.lifecycle import Decision, can_settle, is_refund, next_due
+from router.domain.events import Announcement, happened_at, owed
+from router.domain.lifecycle import Decision, can_settle, is_refund, next_due, recalled
 from router.domain.message import Message
 from router.domain.rules import Rules
 from router.queue.entries import Entry, Publisher
@@ -28,6 +30,12 @@ _ROUNDS = 8
 """How often a decision is asked for again after somebody else was first."""
 
 Decide = Callable[[Message, float], Decision]
+
+
+class Announcer(Protocol):
+    """Gives events to the courier (services/webhooks.py). Announcing one twice is harmless. Raises `Unavailable`."""
+
+    async def announce(self, announcements: Sequence[Announcement]) -> None: ...
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -52,13 +60,15 @@ class _Landed(msgspec.Struct, frozen=True):
 
     decision: Decision
     stored: Stored
+    before: Message
 
 
 class Transitions:
     """One per process."""
 
-    def __init__(self, store: Store, publisher: Publisher, clock: Clock, rules: Rules) -> None:
+    def __init__(self, store: Store, publisher: Publisher, clock: Clock, rules: Rules, announcer: Announcer | None = None) -> None:
         self._store = store
+        self._announcer = announcer
         self._publisher = publisher
         self._clock = clock
         self._rules = rules
@@ -117,7 +127,7 @@ class Transitions:
             if decision.message is stored.message:
                 self._store.timers.set(batch, step.message_id, next_due(stored.message, self._rules))
                 done[place] = Done(stored.message, stored.message, stored)
-                landed[place] = _Landed(decision, stored)
+                landed[place] = _Landed(decision, stored, stored.message)
                 continue
             asked[place] = (self._store.messages.commit(batch, stored, decision.message), stored, decision)
             self._store.timers.set(batch, step.message_id, next_due(decision.message, self._rules))
@@ -127,7 +137,7 @@ class Transitions:
                 after = Stored(stored.version + 1, decision.message)
                 known[steps[place].message_id] = after
                 done[place] = Done(stored.message, decision.message, after)
-                landed[place] = _Landed(decision, after)
+                landed[place] = _Landed(decision, after, stored.message)
                 observe.transition(stored.message, decision.message, now)
         return landed
 
@@ -140,6 +150,8 @@ class Transitions:
             for release in landed.decision.released:
                 self._store.seeds.finish(batch, Slip(message.id, release.attempt, message.parts), release, now)
                 self._store.seeds.mark_changed(batch, release.seed, now)
+            for attempt in recalled(landed.before, message):
+                self._store.phones.recall(batch, message, attempt, now)
             if message.is_final:
                 self._store.parking.leave(batch, message)
             if can_settle(message):
@@ -147,17 +159,33 @@ class Transitions:
         answers = await batch.run()
         for place, stored in settled.values():
             observe.refund(stored.message, answers[place])
-        await self._mark_settled([stored for _, stored in settled.values()])
+        told = {landed.stored.message.id: landed.stored for landed in all_landed if owed(landed.stored.message)}
+        await self._announce(list(told.values()))
+        await self._mark([stored for _, stored in settled.values()], list(told.values()))
         requeued = [landed.stored.message for landed in all_landed if landed.decision.requeue]
         if requeued:
             await self._publisher.publish([Entry.of(message, now) for message in requeued])
 
-    async def _mark_settled(self, told: Sequence[Stored]) -> None:
-        """The wallet has been told. Where the record changed meanwhile its mark is lost, and nothing else: the wallet knows."""
-        batch = self._store.batch()
+    async def _announce(self, told: Sequence[Stored]) -> None:
+        events = [
+            Announcement(stored.message, event, happened_at(stored.message, event)) for stored in told for event in owed(stored.message)
+        ]
+        if events and self._announcer is not None:
+            await self._announcer.announce(events)
+
+    async def _mark(self, settled: Sequence[Stored], told: Sequence[Stored]) -> None:
+        """The wallet and the courier know. Where the record changed meanwhile the mark is lost, and nothing else: they are told again, and
+        know that.
+        """
+        marked = {stored.message.id: replace(stored.message, settled=True) for stored in settled}
+        versions = {stored.message.id: stored for stored in (*settled, *told)}
         for stored in told:
-            self._store.messages.commit(batch, stored, replace(stored.message, settled=True))
-            self._store.timers.set(batch, stored.message.id, None)
+            message = marked.get(stored.message.id, stored.message)
+            marked[message.id] = replace(message, told=message.told + owed(message))
+        batch = self._store.batch()
+        for message in marked.values():
+            self._store.messages.commit(batch, versions[message.id], message)
+            self._store.timers.set(batch, message.id, next_due(message, self._rules))
         await batch.run()
 
 

@@ -1,7 +1,8 @@
 """Accounts at rest.
 
 - `acct:{<id>}` hash: name, rev, created_at, balance (minor units), enabled, otp_enabled, price, limits (JSON), ambiguous_policy, login,
-  password_hash · `…:keys` hash key hash → its label (JSON) · `…:templates` hash key → template (JSON) · and what account_admit.lua lists.
+  password_hash, password_rev · `…:keys` hash key hash → its label (JSON) · `…:templates` hash key → template (JSON) · and what
+  account_admit.lua lists.
 - `key:{<sha256>}` → account id · `login:{<login>}` → account id · `accounts` sorted set id → created at.
 
 `rev` grows with each change that admission depends on. Processes keep accounts in memory; admission compares the revision in the same
@@ -17,13 +18,14 @@ import msgspec
 from router.domain.account import Account, Limits
 from router.domain.message import Message
 from router.domain.templates import Template
-from router.store.listings import Listings, by_account
+from router.store.listings import Listings, by_account, by_submission
 from router.store.redis import Batch, Script, text
 
 _ADMIT = Script("account_admit")
 _UNDO = Script("account_undo")
 _SETTLE = Script("account_settle")
 _TOPUP = Script("account_topup")
+_PASSWORD = Script("account_password")
 
 _HOUR, _DAY = 3600, 86400
 
@@ -62,9 +64,9 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """How it answered. `id` is the phone's older code for `ok`, the first message for `replay`."""
+    """How it answered. `id` is the phone's older code for `ok`, the first message (or submission) for `replay`. `taken`: so is the id."""
 
-    outcome: Literal["ok", "changed", "replay", "mismatch", "day", "hour", "phone", "balance", "unserved"]
+    outcome: Literal["ok", "changed", "replay", "mismatch", "taken", "day", "hour", "phone", "balance", "unserved"]
     id: str = ""
     wait_seconds: int = 0
 
@@ -90,8 +92,10 @@ class Accounts:
 
     # Admission and money
 
-    def _admission_keys(self, account_id: str, to: str, admitted_at: float, idempotency_key: str) -> tuple[str, ...]:
-        key = self.key
+    @staticmethod
+    def admission_keys(account_id: str, admitted_at: float) -> tuple[str, ...]:
+        """What every admission touches, whatever is admitted: the first keys of its script."""
+        key = Accounts.key
         return (
             key(account_id),
             key(account_id, "charges"),
@@ -99,9 +103,16 @@ class Accounts:
             by_account(account_id),
             key(account_id, f"day:{int(admitted_at // _DAY)}"),
             key(account_id, f"hour:{int(admitted_at // _HOUR)}"),
-            key(account_id, f"phone:{to}"),
-            key(account_id, f"idem:{hash_key(idempotency_key) if idempotency_key else ''}"),
         )
+
+    @staticmethod
+    def idempotency_key(account_id: str, key: str) -> str:
+        """Where an idempotency key is remembered; a key that nothing is at, where there is none."""
+        return Accounts.key(account_id, f"idem:{hash_key(key) if key else ''}")
+
+    def _admission_keys(self, account_id: str, to: str, admitted_at: float, idempotency_key: str) -> tuple[str, ...]:
+        phone = self.key(account_id, f"phone:{to}")
+        return (*self.admission_keys(account_id, admitted_at), phone, self.idempotency_key(account_id, idempotency_key))
 
     def admit(self, batch: Batch, ask: Admission) -> int:
         """Adds the charge and all counts; hand the answer at this place to `parse_admitted`."""
@@ -116,7 +127,7 @@ class Accounts:
     def parse_admitted(answer: list[Any]) -> Admitted:
         outcome = text(answer[0])
         if outcome in ("ok", "replay"):
-            return Admitted(outcome, id=text(answer[1]))  # type: ignore[arg-type]
+            return Admitted(outcome, id=text(answer[1]) if len(answer) > 1 else "")  # type: ignore[arg-type]
         return Admitted(outcome, wait_seconds=int(answer[1]) if len(answer) > 1 else 0)  # type: ignore[arg-type]
 
     def undo(
@@ -127,9 +138,12 @@ class Accounts:
         Once, by that entry; where the charge was given back already (`is_refunded`), once is the caller's business.
         """
         entry = charge.decode() if isinstance(charge, bytes) else charge
-        _, to, idempotency_key = entry.split("|", 2)
+        _, to, accepted_as = entry.split("|", 2)
+        submission, _, idempotency_key = accepted_as[1:].partition("\0") if accepted_as.startswith("\0") else ("", "", accepted_as)
         keys = self._admission_keys(account_id, to, admitted_at, idempotency_key)
-        return batch.call(_UNDO, keys, message_id, "1" if idempotency_key else "0", "1" if is_refunded else "0")
+        if submission:
+            keys += (self.key(account_id, f"sub:{submission}"), by_submission(account_id))
+        return batch.call(_UNDO, keys, message_id, "1" if idempotency_key else "0", "1" if is_refunded else "0", submission)
 
     @staticmethod
     def charge_entry(ask: Admission) -> str:
@@ -196,6 +210,7 @@ class Accounts:
             limits=msgspec.json.decode(record.get("limits", "{}"), type=Limits),
             ambiguous_policy=msgspec.convert(record.get("ambiguous_policy", "wait"), Literal["wait", "resend", "fail"]),
             login=record.get("login", ""),
+            password_rev=int(record.get("password_rev", "0")),
             key_hashes=frozenset(text(value) for value in key_hashes),
             templates={text(k): msgspec.json.decode(v, type=Template) for k, v in _pairs(templates).items()},
         )
@@ -247,6 +262,26 @@ class Accounts:
     def claim_login(batch: Batch, login: str, account_id: str) -> int:
         """The answer at this place is truthy where the login was free."""
         return batch.add("SET", f"login:{{{login}}}", account_id, "NX")
+
+    @staticmethod
+    def owner_of_login(batch: Batch, login: str) -> int:
+        """Adds a look-up of a login; the answer at this place is the account's id, or None."""
+        return batch.add("GET", f"login:{{{login}}}")
+
+    @staticmethod
+    def password(batch: Batch, account_id: str) -> int:
+        """Adds a read of the password's hash and revision, which belong together; hand the answer at this place to `parse_password`."""
+        return batch.add("HMGET", Accounts.key(account_id), "password_hash", "password_rev")
+
+    @staticmethod
+    def parse_password(answer: list[Any]) -> tuple[str, int]:
+        """The hash, empty where there is no password, and the revision."""
+        return text(answer[0]), int(answer[1] or 0)
+
+    @staticmethod
+    def set_password(batch: Batch, account_id: str, password_rev: int, password_hash: str, login: str = "") -> int:
+        """The answer at this place is the new revision, 0 where `password_rev` is not the one that stands, -1 where there is no account."""
+        return batch.call(_PASSWORD, (Accounts.key(account_id),), password_rev, password_hash, login)
 
     @staticmethod
     def set_templates(batch: Batch, account_id: str, templates: list[Template]) -> None:

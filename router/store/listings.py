@@ -1,4 +1,5 @@
 """Lists of messages for operators: by account (`acct:{<id>}:messages`) and by phone (`phones:{<n>}`, a stream per bucket of phones).
+And of submissions, for the account itself: `acct:{<id>}:submissions`.
 
 A list may name messages that have no record (never recorded, or gone by now): readers pass over them. It forgets by itself what is older
 than any record, roughly with each new entry, and exactly when the timekeeper trims it: phone numbers do not outlive their messages.
@@ -28,11 +29,16 @@ def by_account(account_id: str) -> str:
     return f"acct:{{{account_id}}}:messages"
 
 
+def by_submission(account_id: str) -> str:
+    """The key of an account's list of submissions."""
+    return f"acct:{{{account_id}}}:submissions"
+
+
 class Listings:
     """How long entries are kept: as long as a record can stand."""
 
-    def __init__(self, retention_seconds: float, longest_sms_seconds: float) -> None:
-        self._kept_seconds = retention_seconds + max(longest_sms_seconds, LONGEST_LIFE_SECONDS)
+    def __init__(self, retention_seconds: float, longest_seconds: float) -> None:
+        self._kept_seconds = retention_seconds + max(longest_seconds, LONGEST_LIFE_SECONDS)
 
     def since_ms(self, now: float) -> int:
         """Entries before that are forgotten."""

@@ -1,22 +1,35 @@
-"""Where messages wait for a seed: one lot per carrier (or per country, for numbers whose carrier no table knows).
+"""Where messages wait for a seed: one lot per carrier (or per country, for numbers whose carrier no table knows), and one for what asks
+for something special (`domain/lots.py`).
 
 `parked:{<lot>}`, a sorted set: message id → its place. What a dispatcher has claimed stands in `parked:{<lot>}:claimed` until the
-dispatcher begins an attempt or parks it again; if it dies, its claims go back. `lots` is the set of all lots that were ever used.
+dispatcher begins an attempt or parks it again; if it dies, its claims go back.
+
+`lots` is the set of all carriers' and countries' lots that were ever used. There may be as many special lots as there are phones, so
+those stand in `lots:special`, a sorted set of lot → when a message was last put there, and are dropped when they have been empty for a
+while. Who drops one compares that time, so that a message that comes at that moment keeps its lot.
 """
 
+import msgspec
+
+from router.domain.lots import is_special, lot_of
 from router.domain.message import LANES, Message
 from router.store.redis import Batch, Script, text
 
 _CLAIM = Script("parking_claim")
+_DROP = Script("parking_drop")
 _HEAD_START_SECONDS = {"otp": 0.0, "notification": 30.0, "bulk": 300.0}
 """A code goes before what waits already, but not before what has waited so much longer: nothing starves."""
 
 CLAIM_SECONDS = 5.0
+EMPTY_SECONDS = 60.0
+"""A special lot that nothing was put into for so long is dropped, if it is empty."""
 
 
-def lot_of(message: Message) -> str:
-    """The name of the lot where a message waits: MCC+MNC, or the country's two letters."""
-    return message.carrier or message.country
+class LotUse(msgspec.Struct, frozen=True):
+    """One lot that was used, and when a message was last put there; 0.0 where that is not kept."""
+
+    name: str
+    parked_at: float = 0.0
 
 
 def _keys(lot: str) -> tuple[str, str, str]:
@@ -27,26 +40,30 @@ class Parking:
     """All lots. Every method adds to a batch or runs an empty one."""
 
     @staticmethod
-    def park(batch: Batch, message: Message) -> None:
-        """Puts a message (back) into its lot: oldest first, by lane."""
-        lot = lot_of(message)
+    def park(batch: Batch, message: Message, now: float, *, own: bool = False) -> None:
+        """Puts a message (back) into its lot: oldest first, by lane. `own`: its account has phones of its own."""
+        lot, other = lot_of(message, own=own), lot_of(message, own=not own)
         parked, claimed, places = _keys(lot)
-        batch.add("SADD", "lots", lot)
+        if is_special(lot):
+            batch.add("ZADD", "lots:special", repr(now), lot)
+        else:
+            batch.add("SADD", "lots", lot)
         batch.add("ZADD", parked, repr(message.created_at + _HEAD_START_SECONDS[message.lane]), message.id)
         batch.add("ZREM", claimed, message.id)
         batch.add("HDEL", places, message.id)
+        if other != lot and message.parked_at is not None:
+            # Its account's first phone came, or its last one went to everybody, while it waited
+            Parking.forget(batch, other, message.id)
 
     @staticmethod
     def leave(batch: Batch, message: Message) -> None:
         """It has a seed, or is over."""
-        parked, claimed, places = _keys(lot_of(message))
-        batch.add("ZREM", parked, message.id)
-        batch.add("ZREM", claimed, message.id)
-        batch.add("HDEL", places, message.id)
+        for lot in {lot_of(message), lot_of(message, own=True)}:
+            Parking.forget(batch, lot, message.id)
 
     @staticmethod
     def forget(batch: Batch, lot: str, message_id: str) -> None:
-        """Takes out an id whose record is gone."""
+        """Takes an id out of a lot."""
         parked, claimed, places = _keys(lot)
         batch.add("ZREM", parked, message_id)
         batch.add("ZREM", claimed, message_id)
@@ -69,9 +86,23 @@ class Parking:
 
     @staticmethod
     async def lots(batch: Batch) -> list[str]:
-        """All lots that were ever used. Runs the (empty) batch."""
+        """All lots that are in use. Runs the (empty) batch."""
+        return [lot.name for lot in await Parking.uses(batch)]
+
+    @staticmethod
+    async def uses(batch: Batch) -> list[LotUse]:
+        """Likewise, with when they were used. Runs the (empty) batch."""
         batch.add("SMEMBERS", "lots")
-        return sorted(text(lot) for lot in (await batch.run())[0])
+        batch.add("ZRANGE", "lots:special", 0, -1, "WITHSCORES")
+        plain, special = await batch.run()
+        found = [LotUse(text(lot)) for lot in plain]
+        found += [LotUse(text(special[i]), float(special[i + 1])) for i in range(0, len(special), 2)]
+        return sorted(found, key=lambda lot: lot.name)
+
+    @staticmethod
+    def drop(batch: Batch, lot: LotUse) -> None:
+        """Forgets a special lot that is empty, unless it has been used since it was looked at."""
+        batch.call(_DROP, ("lots:special",), lot.name, repr(lot.parked_at))
 
 
 assert set(_HEAD_START_SECONDS) == set(LANES)  # noqa: S101 - a lane added later needs its place here

@@ -1,24 +1,27 @@
 """Seeds at rest, and what they are to send.
 
 - `seed:{<id>}` hash, `FIELDS` below and `token_hash` · `outbox:{<id>}` what waits for it · `held:{<id>}` what it has fetched ·
-  `quota:{<id>}` parts per minute and hour. One tag, so that room is decided and taken in one script.
-- `online:<carrier>` sorted set seed → LPS (`online:-` for seeds whose carrier is not known) · `carriers` the set of these carriers ·
-  `seeds:changed` sorted set seed → when something other than a ping changed it · `seeds:all` sorted set seed → first ping or enrolment ·
-  `seeds:guests` sorted set seed → last ping, of those that are not enrolled.
+  `quota:{<id>}` parts per minute and hour · `recipients:{<id>}` whom it has sent to this month, as fingerprints. One tag, so that room
+  is decided and taken in one script.
+- `online:<pool>` sorted set seed → LPS: by carrier, or by carrier and account where it serves that one only (`Seed.pool`; `online:-` for
+  seeds whose carrier is not known) · `carriers` the set of these pools · `seeds:changed` sorted set seed → when something other than a
+  ping changed it · `seeds:all` sorted set seed → first ping or enrolment · `seeds:guests` sorted set seed → last ping, of those that are
+  not enrolled.
 
 An attempt stands in outbox and held as `<message id>:<number>:<parts>`.
 """
 
 import functools
 import sys
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from router.domain.lifecycle import Release
 from router.domain.rules import Rules
-from router.domain.seed import Quota, Seed
+from router.domain.seed import Quota, Seed, pool_of
 from router.store.redis import Batch, Script, text
 
 _VIEW = Script("seed_view")
@@ -30,7 +33,8 @@ _PUT_BACK = Script("seed_put_back")
 
 FIELDS = (
     "msisdn", "kind", "carrier", "country", "enrolled", "enabled", "draining", "first_ping", "lps", "window_seconds", "pace_seconds",
-    "quota", "in_flight", "consecutive_failures", "failed_at", "bad", "outcomes", "seconds_to_sent", "sent", "failed",
+    "quota", "in_flight", "consecutive_failures", "failed_at", "bad", "outcomes", "seconds_to_sent", "sent", "failed", "device", "sim",
+    "account", "shared", "rest_seconds", "last_given_at",
 )  # fmt: skip
 _CHANGES_KEPT_SECONDS = 600.0
 _UNKNOWN = "-"
@@ -49,6 +53,18 @@ def _number(value: str) -> float:
 @functools.lru_cache(maxsize=1000)
 def _quota(value: str) -> Quota:
     return msgspec.json.decode(value, type=Quota) if value else Quota()
+
+
+def _month(now: float) -> int:
+    """The UTC month, counted from the year 0."""
+    date = time.gmtime(now)
+    return date.tm_year * 12 + date.tm_mon - 1
+
+
+class Fingerprints(Protocol):
+    """What knows a text again without keeping it (router.secrets.Sealer)."""
+
+    def fingerprint(self, text: str, among: str) -> int: ...
 
 
 class Slip(msgspec.Struct, frozen=True):
@@ -74,13 +90,21 @@ class Credentials(msgspec.Struct, frozen=True):
     token_hash: str
     carrier: str
     enrolled: bool
+    account: str = ""
+    shared: bool = True
+
+    @property
+    def pool(self) -> str:
+        """Where its signs of life are listed: what `Seeds.touch` wants."""
+        return pool_of(self.carrier, self.account, shared=self.shared)
 
 
 class Seeds:
     """Every method adds to a batch, or runs an empty one where it says so."""
 
-    def __init__(self, rules: Rules, *, open_seeds: bool = False) -> None:
+    def __init__(self, rules: Rules, fingerprints: Fingerprints, *, open_seeds: bool = False) -> None:
         self._rules = rules
+        self._fingerprints = fingerprints
         self._open_seeds = open_seeds
 
     @staticmethod
@@ -88,8 +112,14 @@ class Seeds:
         return f"seed:{{{seed_id}}}"
 
     @staticmethod
-    def _places(seed_id: str) -> tuple[str, str, str, str]:
-        return f"seed:{{{seed_id}}}", f"outbox:{{{seed_id}}}", f"held:{{{seed_id}}}", f"quota:{{{seed_id}}}"
+    def _places(seed_id: str) -> tuple[str, str, str, str, str]:
+        tag = f"{{{seed_id}}}"
+        return f"seed:{tag}", f"outbox:{tag}", f"held:{tag}", f"quota:{tag}", f"recipients:{tag}"
+
+    @staticmethod
+    def online_key(pool: str) -> str:
+        """The list of those that were heard of, by when."""
+        return f"online:{pool or _UNKNOWN}"
 
     # Signs of life
 
@@ -101,12 +131,12 @@ class Seeds:
         return batch.call(_PING, (Seeds.key(seed.id),), repr(now), *about, enrol, token_hash or "")
 
     @staticmethod
-    def touch(batch: Batch, seed_id: str, carrier: str, now: float, *, first: bool = False) -> None:
-        """Any sign of life: the last ping time, in the record and in the carrier's list."""
+    def touch(batch: Batch, seed_id: str, pool: str, now: float, *, first: bool = False) -> None:
+        """Any sign of life: the last ping time, in the record and in its pool's list."""
         batch.add("HSET", Seeds.key(seed_id), "lps", repr(now))
-        batch.add("ZADD", f"online:{carrier or _UNKNOWN}", repr(now), seed_id)
+        batch.add("ZADD", Seeds.online_key(pool), repr(now), seed_id)
         if first:
-            batch.add("SADD", "carriers", carrier or _UNKNOWN)
+            batch.add("SADD", "carriers", pool or _UNKNOWN)
             batch.add("ZADD", "seeds:all", "NX", repr(now), seed_id)
 
     @staticmethod
@@ -151,7 +181,7 @@ class Seeds:
         batch.add("ZRANGEBYSCORE", "seeds:guests", "-inf", repr(before), "LIMIT", 0, limit)
         ids = [text(seed_id) for seed_id in (await batch.run())[0]]
         if ids:
-            for key in (*(f"online:{carrier}" for carrier in carriers), "seeds:all", "seeds:guests"):
+            for key in (*map(Seeds.online_key, carriers), "seeds:all", "seeds:guests"):
                 lists.add("ZREM", key, *ids)
             await lists.run()
         return len(ids)
@@ -160,14 +190,14 @@ class Seeds:
 
     def view(self, batch: Batch, seed_id: str, now: float) -> int:
         """Adds a read of all that the choice wants to know; hand the answer at this place to `parse`."""
-        seed, _, _, quota = self._places(seed_id)
-        return batch.call(_VIEW, (seed, quota), repr(now), *FIELDS)
+        seed, _, _, quota, recipients = self._places(seed_id)
+        return batch.call(_VIEW, (seed, quota, recipients), repr(now), _month(now), *FIELDS)
 
     def parse(self, seed_id: str, answer: list[Any] | None) -> Seed | None:
         """The seed from an answer to `view`; None where there is none."""
         if answer is None:
             return None
-        half_hour, hour, day, values = answer
+        half_hour, hour, day, recipients, values = answer
         fields = dict(zip(FIELDS, map(text, values), strict=True))
         return Seed(
             id=seed_id,
@@ -192,6 +222,13 @@ class Seeds:
             seconds_to_sent=_number(fields["seconds_to_sent"]),
             sent=int(fields["sent"] or 0),
             failed=int(fields["failed"] or 0),
+            device=fields["device"],
+            sim=int(fields["sim"] or 0),
+            account=sys.intern(fields["account"]),
+            shared=fields["shared"] != "0",
+            recipients_used=recipients,
+            rest_seconds=_number(fields["rest_seconds"]),
+            last_given_at=_number(fields["last_given_at"]),
         )
 
     async def load(self, batch: Batch, ids: Sequence[str], now: float) -> list[Seed | None]:
@@ -202,14 +239,14 @@ class Seeds:
 
     @staticmethod
     async def carriers(batch: Batch) -> list[str]:
-        """Carriers that ever had a seed, '-' for unknown ones. Runs the (empty) batch."""
+        """Pools that ever had a seed: carriers, accounts' own ones of a carrier, '-' for unknown ones. Runs the (empty) batch."""
         batch.add("SMEMBERS", "carriers")
         return sorted(text(carrier) for carrier in (await batch.run())[0])
 
     @staticmethod
-    def pinged_since(batch: Batch, carrier: str, since: float) -> int:
+    def pinged_since(batch: Batch, pool: str, since: float) -> int:
         """Adds a read of who was heard of since; the answer at this place is flat: id, LPS, id, LPS, …, oldest first."""
-        return batch.add("ZRANGEBYSCORE", f"online:{carrier}", repr(since), "+inf", "WITHSCORES")
+        return batch.add("ZRANGEBYSCORE", Seeds.online_key(pool), repr(since), "+inf", "WITHSCORES")
 
     @staticmethod
     def changed_since(batch: Batch, since: float) -> int:
@@ -225,32 +262,38 @@ class Seeds:
     @staticmethod
     def credentials(batch: Batch, seed_id: str) -> int:
         """Adds a read of what a call of this seed is checked against; hand the answer at this place to `parse_credentials`."""
-        return batch.add("HMGET", Seeds.key(seed_id), "enabled", "token_hash", "carrier", "enrolled")
+        return batch.add("HMGET", Seeds.key(seed_id), "enabled", "token_hash", "carrier", "enrolled", "account", "shared")
 
     def parse_credentials(self, answer: list[bytes | None]) -> Credentials:
-        enabled, token_hash, carrier, enrolled = answer
-        return Credentials(enabled is not None, text(token_hash), text(carrier), enrolled == b"1")
+        enabled, token_hash, carrier, enrolled, account, shared = answer
+        return Credentials(enabled is not None, text(token_hash), text(carrier), enrolled == b"1", text(account), shared != b"0")
 
     # The outbox
 
-    def reserve(self, batch: Batch, seed: Seed, slip: Slip, now: float) -> int:
-        """Takes a place at the seed; the answer at this place is b'ok', or why not."""
+    def reserve(self, batch: Batch, seed: Seed, slip: Slip, now: float, *, account: str, to: str) -> int:
+        """Takes a place at the seed for a message of that account to that recipient; the answer at this place is b'ok', or why not."""
         waived = "1" if self._open_seeds else "0"
         limits = seed.quota_limits(self._rules)
         capacity = seed.capacity(self._rules)
-        return batch.call(_RESERVE, self._places(seed.id), str(slip), slip.parts, repr(now), capacity, *limits, waived)
+        recipients = seed.recipients_limit(self._rules)
+        # Only where it counts: fingerprints take longer than the rest of this
+        recipient = self._fingerprints.fingerprint(to, seed.id) if recipients else 0
+        return batch.call(
+            _RESERVE, self._places(seed.id), str(slip), slip.parts, repr(now), capacity, *limits, waived, account, recipients, _month(now),
+            recipient,
+        )  # fmt: skip
 
     def take(self, batch: Batch, seed_id: str, limit: int, token_hash: str) -> int:
         """The seed fetches; the answer at this place is a list of slips, to be parsed; None where its token has been replaced meanwhile.
 
         `token_hash` is what was shown; empty where no token is asked for.
         """
-        seed, outbox, held, _ = self._places(seed_id)
+        seed, outbox, held, *_ = self._places(seed_id)
         return batch.call(_TAKE, (outbox, held, seed), limit, token_hash)
 
     def put_back(self, batch: Batch, seed_id: str, slip: Slip) -> int:
         """A slip that was fetched before its message knew of it waits again; the answer at this place is 0 where it was freed meanwhile."""
-        _, outbox, held, _ = self._places(seed_id)
+        _, outbox, held, *_ = self._places(seed_id)
         return batch.call(_PUT_BACK, (outbox, held), str(slip))
 
     @staticmethod
@@ -262,8 +305,11 @@ class Seeds:
         """Frees the place and keeps the record of the seed; the answer at this place is 1, or 0 where it was free already."""
         handed = "1" if release.handed_over else "0"
         seconds = "" if release.seconds is None else f"{release.seconds:.4f}"
-        decay = self._rules.stats_decay
-        return batch.call(_FINISH, self._places(release.seed), str(slip), slip.parts, release.outcome, handed, repr(now), seconds, decay)
+        rules = self._rules
+        return batch.call(
+            _FINISH, self._places(release.seed), str(slip), slip.parts, release.outcome, handed, repr(now), seconds, rules.stats_decay,
+            rules.pace_seconds, rules.limit_rest_seconds, rules.limit_rest_max_seconds,
+        )  # fmt: skip
 
     # What an operator changes
 
@@ -271,9 +317,13 @@ class Seeds:
     def enrol(batch: Batch, seed: Seed, token_hash: str, now: float) -> None:
         """Makes it dispatchable; what is given about it stands above what it says itself."""
         fields: list[str] = ["enrolled", "1", "token_hash", token_hash]
-        for name in ("msisdn", "carrier", "country"):
+        for name in ("msisdn", "carrier", "country", "device", "account"):
             if value := getattr(seed, name):
                 fields += [name, value]
+        if seed.sim:
+            fields += ["sim", str(seed.sim)]
+        if seed.account or not seed.shared:
+            fields += ["shared", str(int(seed.shared))]
         if seed.pace_seconds:
             fields += ["pace_seconds", repr(seed.pace_seconds)]
         if seed.quota != Quota():
@@ -282,7 +332,7 @@ class Seeds:
         batch.add("HSET", Seeds.key(seed.id), *fields)
         Seeds.no_guest(batch, seed.id)
         batch.add("ZADD", "seeds:all", "NX", repr(now), seed.id)
-        batch.add("SADD", "carriers", seed.carrier or _UNKNOWN)
+        batch.add("SADD", "carriers", seed.pool or _UNKNOWN)
         Seeds.mark_changed(batch, seed.id, now)
 
     @staticmethod
@@ -293,10 +343,10 @@ class Seeds:
         Seeds.mark_changed(batch, seed_id, now)
 
     @staticmethod
-    def move_carrier(batch: Batch, seed: Seed, carrier: str) -> None:
-        """A carrier that is certain now: the seed is listed there, and no more where it was."""
-        if seed.carrier != carrier:
-            batch.add("ZREM", f"online:{seed.carrier or _UNKNOWN}", seed.id)
-        batch.add("SADD", "carriers", carrier)
+    def move(batch: Batch, seed: Seed, pool: str) -> None:
+        """It belongs to that pool from now on: the seed is listed there, and no more where it was."""
+        if seed.pool != pool:
+            batch.add("ZREM", Seeds.online_key(seed.pool), seed.id)
+        batch.add("SADD", "carriers", pool or _UNKNOWN)
         if seed.lps:
-            batch.add("ZADD", f"online:{carrier}", repr(seed.lps), seed.id)
+            batch.add("ZADD", Seeds.online_key(pool), repr(seed.lps), seed.id)

@@ -9,7 +9,7 @@ from litestar.response.base import ASGIResponse
 
 from router.api.gatewire.schemas import Balance, Dispatch, OtpService, Reference, SendOtp, Services, Status, Verified, VerifyOtp
 from router.api.parts import answer, answers, bearer_of, header_of, parts_of
-from router.domain.account import Account
+from router.domain.account import Account, KeyCredential
 from router.domain.errors import Invalid
 from router.services import submit
 from router.store.accounts import hash_key
@@ -21,7 +21,7 @@ class _Caller(msgspec.Struct, frozen=True):
     """Who is calling, as was found out before the handler."""
 
     account: Account
-    key_hash: str
+    credential: KeyCredential
 
 
 # These stand before a handler as `before_request`, not as guards: litestar copies the handler for each guard of each request.
@@ -35,7 +35,7 @@ def _caller(request: "Request[Any, Any, Any]") -> _Caller:
 async def _has_key(request: "Request[Any, Any, Any]") -> None:
     """Who is calling; before the body is looked at, since 401 comes before 422."""
     key_hash = hash_key(bearer_of(request))
-    request.scope["state"]["caller"] = _Caller(await parts_of(request).accounts.authenticate(key_hash), key_hash)
+    request.scope["state"]["caller"] = _Caller(await parts_of(request).accounts.authenticate(key_hash), KeyCredential(key_hash))
 
 
 async def _may_send_codes(request: "Request[Any, Any, Any]") -> None:
@@ -44,15 +44,15 @@ async def _may_send_codes(request: "Request[Any, Any, Any]") -> None:
     caller = _caller(request)
     account = await parts_of(request).submit.allowed(caller.account, is_code=True)
     if account is not caller.account:
-        request.scope["state"]["caller"] = _Caller(account, caller.key_hash)
+        request.scope["state"]["caller"] = _Caller(account, caller.credential)
 
 
 async def _has_valid_key(request: "Request[Any, Any, Any]") -> None:
     """For calls that no script of the account checks: the key, and the account, as they are now."""
     await _has_key(request)
     caller = _caller(request)
-    account = await parts_of(request).accounts.fresh(caller.account, caller.key_hash)
-    request.scope["state"]["caller"] = _Caller(account, caller.key_hash)
+    account = await parts_of(request).accounts.fresh(caller.account, caller.credential)
+    request.scope["state"]["caller"] = _Caller(account, caller.credential)
 
 
 async def _submit(request: "Request[Any, Any, Any]", data: SendOtp | Dispatch) -> Reference:
@@ -61,7 +61,7 @@ async def _submit(request: "Request[Any, Any, Any]", data: SendOtp | Dispatch) -
     parts, caller = parts_of(request), _caller(request)
     asked = submit.Request(
         dialect="gatewire",
-        key_hash=caller.key_hash,
+        credential=caller.credential,
         phone=data.phone,
         template_key=data.template_key,
         text=text,
@@ -72,7 +72,7 @@ async def _submit(request: "Request[Any, Any, Any]", data: SendOtp | Dispatch) -
         accepted = await parts.submit.submit(caller.account, asked)
     except Invalid:
         # Found by a copy of the account, which may be old; 401 and 403 come before 422
-        await parts.submit.allowed(await parts.accounts.fresh(caller.account, caller.key_hash), is_code=text is None)
+        await parts.submit.allowed(await parts.accounts.fresh(caller.account, caller.credential), is_code=text is None)
         raise
     return Reference(accepted.message.id, "pending")
 

@@ -15,6 +15,7 @@ from router.api.operator.schemas import (
     LimitsView,
     NewAccount,
     NewKey,
+    NewPassword,
     NewTemplate,
     TemplateSet,
     TopUp,
@@ -88,6 +89,14 @@ async def change_account(request: "Request[Any, Any, Any]", account_id: str, dat
     return _view(account, await admin.balance(account_id))
 
 
+@put("/accounts/{account_id:str}/password")
+async def set_password(request: "Request[Any, Any, Any]", account_id: str, data: NewPassword) -> AccountView:
+    """A new password for the account's login; all tokens end."""
+    admin = parts_of(request).admin
+    account = await admin.set_password(account_id, data.password, data.login or "")
+    return _view(account, await admin.balance(account_id))
+
+
 @post("/accounts/{account_id:str}/topup", status_code=200)
 async def top_up(request: "Request[Any, Any, Any]", account_id: str, data: TopUp) -> Balance:
     """Adds to the wallet; a negative amount takes from it, never below zero."""
@@ -154,6 +163,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     list_accounts,
     show_account,
     change_account,
+    set_password,
     top_up,
     list_keys,
     add_key,

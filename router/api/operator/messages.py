@@ -8,6 +8,7 @@ from litestar.params import Parameter
 
 from router.api.operator.schemas import MessageMade, NewMessage
 from router.api.parts import header_of, parts_of
+from router.domain.account import KeyCredential
 from router.domain.errors import Conflict, Invalid, NotFound, Unauthorized
 from router.domain.message import State
 from router.services import submit
@@ -53,7 +54,7 @@ async def send(request: "Request[Any, Any, Any]", data: NewMessage) -> MessageMa
             account,
             submit.Request(
                 dialect="operator",
-                key_hash=min(account.key_hashes),
+                credential=KeyCredential(min(account.key_hashes)),
                 phone=data.phone,
                 template_key=data.template_key,
                 text=data.text,

@@ -53,6 +53,13 @@ class AccountChange(Body, frozen=True):
     ambiguous_policy: AmbiguousPolicy | None = None
 
 
+class NewPassword(Body, frozen=True):
+    """`login`: for an account that has none yet."""
+
+    password: str
+    login: str | None = None
+
+
 class TopUp(Body, frozen=True):
     """`amount` may be negative, down to an empty wallet."""
 

@@ -52,7 +52,7 @@ async def messages(
     parts, known = parts_of(request), request.scope["state"]["seed"]
     limit = min(max, parts.settings.max_messages_per_pull)
     deadline = asyncio.get_running_loop().time() + min(wait, parts.settings.max_wait_seconds)
-    async with parts.outbox.waiters.waiting(imsi, known.carrier) as event:
+    async with parts.outbox.waiters.waiting({imsi: known.carrier}, asyncio.Event()) as event:
         client = asyncio.create_task(_left(request))
         try:
             await asyncio.wait({client}, timeout=min(wait, parts.outbox.rest_of_seconds(imsi)))

@@ -11,6 +11,7 @@
 --         14 idempotency key
 -- Answers {'ok', id of the phone's older code or ''}, {'changed'}, {'replay', id}, {'mismatch'}, {'day'|'hour'|'phone', seconds to
 -- wait}, {'balance'}, {'unserved'}. Order: spec/gatewire.md, "when several apply".
+--@include admission
 local now, id, price = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local function older_code()
   for _, member in ipairs(redis.call('ZREVRANGE', KEYS[7], 0, 99)) do
@@ -33,16 +34,9 @@ if ARGV[11] ~= '' then
   end
 end
 local day, hour, phone = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-if day > 0 and tonumber(redis.call('GET', KEYS[5]) or '0') >= day then
-  return {'day', 86400 - math.floor(now) % 86400}
-end
-if hour > 0 and tonumber(redis.call('GET', KEYS[6]) or '0') >= hour then
-  return {'hour', 3600 - math.floor(now) % 3600}
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now - 3600)
-if phone > 0 and redis.call('ZCARD', KEYS[7]) >= phone then
-  local oldest = redis.call('ZRANGE', KEYS[7], 0, 0, 'WITHSCORES')
-  return {'phone', math.ceil(tonumber(oldest[2]) + 3600 - now)}
+local reached = over_account_limit(KEYS[5], KEYS[6], now, 1, day, hour) or over_phone_limit(KEYS[7], now, phone)
+if reached then
+  return reached
 end
 if tonumber(redis.call('HGET', KEYS[1], 'balance') or '0') < price then
   return {'balance'}
@@ -62,10 +56,7 @@ redis.call('HINCRBY', KEYS[1], 'balance', 0 - price) -- not `-price`: minus zero
 redis.call('HSET', KEYS[2], id, ARGV[4] .. '|' .. ARGV[5] .. '|' .. ARGV[14])
 redis.call('ZADD', KEYS[3], ARGV[2], id)
 redis.call('XADD', KEYS[4], 'MINID', '~', ARGV[13], '*', 'i', id)
-redis.call('INCR', KEYS[5])
-redis.call('EXPIRE', KEYS[5], 172800)
-redis.call('INCR', KEYS[6])
-redis.call('EXPIRE', KEYS[6], 7200)
+count_admitted(KEYS[5], KEYS[6], 1)
 if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[8], 'id', id, 'print', ARGV[11])
   redis.call('EXPIRE', KEYS[8], ARGV[12])

@@ -14,7 +14,7 @@ from router.domain.errors import (
     Unauthorized,
     Unavailable,
 )
-from router.services.submit import Submit
+from router.services.acceptance import Acceptance
 from router.store.redis import StoreAway
 from tests.integration.services.world import IMSI, World, limits
 from tests.integration.store.kit import PHONE, everything, without_listings
@@ -365,14 +365,14 @@ async def test_crash_points(
     older = (await world.submit(account)).message
     await world.dispatch()
     before = wallet_and_counts(redis_url, account.id)
-    real = getattr(Submit, step)
+    real = getattr(Acceptance, step)
 
     async def dies(*arguments: Any) -> Any:
         if after:
             await real(*arguments)
         raise error
 
-    monkeypatch.setattr(Submit, step, dies)
+    monkeypatch.setattr(Acceptance, step, dies)
     with pytest.raises(type(error)):
         await world.submit(account, idempotency_key="k")
     monkeypatch.undo()
@@ -407,14 +407,14 @@ async def test_too_slow_to_record(world: World, second: World, monkeypatch: pyte
     """Between charge and record half a minute passes: the admission is undone, and the late record is refused."""
     await world.seed()
     account = await world.account()
-    real = Submit._record
+    real = Acceptance._record
 
     async def slow(*arguments: Any) -> None:
         world.clock.advance(31)
         await second.timekeeping.confirm_admissions()
         await real(*arguments)
 
-    monkeypatch.setattr(Submit, "_record", slow)
+    monkeypatch.setattr(Acceptance, "_record", slow)
     with pytest.raises(Unavailable):
         await world.submit(account, idempotency_key="k")
 

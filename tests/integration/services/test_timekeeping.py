@@ -4,7 +4,7 @@ import pytest
 
 from router.domain.lifecycle import SETTLE_LATER_SECONDS
 from router.queue.entries import LaneState
-from router.services.submit import Submit
+from router.services.acceptance import Acceptance
 from router.services.transitions import Transitions
 from router.store.listings import by_account, by_phone
 from tests.integration.services.world import IMSI, OTHER_IMSI, PHONE, World
@@ -246,12 +246,12 @@ async def test_unrecorded_admission_is_undone(
     before = everything(redis_url)
     drafts: list[Any] = []
 
-    async def dies(self: Submit, draft: Any, ask: Any) -> None:
-        drafts.append(draft)
+    async def dies(self: Acceptance, plan: Any) -> None:
+        drafts.extend(plan.drafts)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Submit, "_record", dies)
+        patch.setattr(Acceptance, "_record", dies)
         with pytest.raises(KeyboardInterrupt):
             await world.submit(account, idempotency_key="k")
     assert 995 == await world.balance(account)
@@ -277,7 +277,7 @@ async def test_died_while_undoing(world: World, second: World, monkeypatch: pyte
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Submit, "_record", dies)
+        patch.setattr(Acceptance, "_record", dies)
         with pytest.raises(KeyboardInterrupt):
             await world.submit(account)
     world.clock.advance(30)
@@ -328,7 +328,7 @@ async def test_lists_do_not_outlive_their_messages(world: World) -> None:
     for _ in range(40):
         await world.timekeeping.tidy(3600)
     young = [await world.store.redis.exists(key) for key in kept]
-    world.clock.advance(600 + 3600 + 60)
+    world.clock.advance(600 + world.rules.longest_seconds + 60)
     for _ in range(40):
         await world.timekeeping.tidy(3600)
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from router.domain.account import Account, Limits
+from router.domain.account import Account, KeyCredential, Limits
+from router.domain.device import Device, Sim
 from router.domain.directory import Directory
 from router.domain.errors import Unavailable
 from router.domain.message import LANES, Message
@@ -16,9 +17,11 @@ from router.domain.templates import Template
 from router.queue.entries import Entry, LaneState
 from router.services.accounts import AccountAdmin, AccountDirectory
 from router.services.codes import Codes
+from router.services.devices import Devices
 from router.services.dispatch import Dispatch
 from router.services.fleet import FleetCopy
 from router.services.outbox import Handed, Outbox, Report
+from router.services.phones import Phones
 from router.services.presence import Presence
 from router.services.seeds import SeedRegistry
 from router.services.submit import Accepted, Request, Submit
@@ -77,6 +80,8 @@ class World:
         )
         self.codes = Codes(self.store, self.transitions, PEPPER)
         self.outbox = Outbox(self.store, self.transitions, self.clock, self.rules, open_seeds=self.settings.open_seeds)
+        self.devices = Devices(self.store, self.clock, self.rules, self.settings)
+        self.phones = Phones(self.store, self.devices, self.outbox, self.transitions, self.clock, self.rules)
         self.timekeeping = Timekeeping(self.store, self.transitions, self.clock, self.rules, lambda: self.queue.lanes)
         self.directory = Directory(self.rules)
         self.fleet = FleetCopy(self.store, self.directory, self.clock, self.rules)
@@ -100,12 +105,20 @@ class World:
         await self.look()
         return token
 
+    async def phone(self, account: Account, *numbers: str, shared: bool = True) -> Device:
+        """A phone of SMSGate's app with these SIMs, online, and seen by everybody."""
+        sims = tuple(Sim(place + 1, phone_number=number) for place, number in enumerate(numbers or ("+213661999999",)))
+        device, _ = await self.devices.register(account.id, shared=shared, name="phone", push_token="", sims=sims)
+        assert [] == await self.phones.pull(device, 100, "lifo")
+        await self.look()
+        return device
+
     async def look(self) -> None:
         await self.presence.look()
         await self.fleet.refresh()
 
     async def submit(self, account: Account, phone: str = PHONE, *, key: str = KEY, **fields: Any) -> Accepted:
-        request = Request(**{"dialect": "gatewire", "key_hash": hash_key(key), "phone": phone} | fields)
+        request = Request(**{"dialect": "gatewire", "credential": KeyCredential(hash_key(key)), "phone": phone} | fields)
         return await self.submitting.submit(account, request)
 
     async def dispatch(self) -> list[str]:

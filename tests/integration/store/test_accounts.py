@@ -170,7 +170,7 @@ async def test_listings_are_forgotten(store: Store) -> None:
     key = Accounts.key(account.id, "messages")
     batch = store.batch()
     for second in range(500):
-        batch.add("XADD", key, int((now - 9000 + second) * 1000), "i", f"wg_old_{second}")
+        batch.add("XADD", key, int((now - 700_000 + second) * 1000), "i", f"wg_old_{second}")
     for second in range(100):
         batch.add("XADD", key, int((now - 500 + second) * 1000), "i", f"wg_kept_{second}")
     await batch.run()

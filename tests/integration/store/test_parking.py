@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from router.store.parking import CLAIM_SECONDS, Parking, lot_of
+from router.domain.lots import lot_of
+from router.store.parking import CLAIM_SECONDS, Parking
 from router.store.store import Store
 from tests.integration.store.kit import NOW, a_message, ask, everything
 
@@ -13,7 +14,7 @@ LOT = "60301"
 async def park(store: Store, *messages) -> None:
     batch = store.batch()
     for message in messages:
-        Parking.park(batch, message)
+        Parking.park(batch, message, NOW)
     await batch.run()
 
 

@@ -7,7 +7,7 @@ from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed
 from router.store.seeds import Seeds, Slip
 from router.store.store import Store
-from tests.integration.store.kit import NOW, a_seed, ask, everything, open_store
+from tests.integration.store.kit import NOW, PHONE, a_seed, ask, everything, open_store
 
 pytestmark = pytest.mark.anyio
 CAPACITY = Seed(id="").capacity(Rules())
@@ -29,7 +29,7 @@ async def load(store: Store, seed_id: str, now: float = NOW) -> Seed:
 
 
 async def reserve(store: Store, seed: Seed, slip: Slip, now: float = NOW) -> str:
-    return (await ask(store, lambda batch: store.seeds.reserve(batch, seed, slip, now))).decode()
+    return (await ask(store, lambda batch: store.seeds.reserve(batch, seed, slip, now, account="ac_1", to=PHONE))).decode()
 
 
 async def take(store: Store, seed: Seed, limit: int = 10) -> list[Slip]:
@@ -108,7 +108,7 @@ async def test_move_carrier(store: Store) -> None:
     seed = await enrolled(store)
     await ask(store, lambda batch: Seeds.touch(batch, seed.id, seed.carrier, NOW, first=True))
     listed = await load(store, seed.id)
-    await ask(store, lambda batch: Seeds.move_carrier(batch, listed, "60302"))
+    await ask(store, lambda batch: Seeds.move(batch, listed, "60302"))
     there = await ask(store, lambda batch: Seeds.pinged_since(batch, "60302", 0.0))
     here = await ask(store, lambda batch: Seeds.pinged_since(batch, "60301", 0.0))
 

@@ -57,7 +57,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_empty() -> None:
     """A fleet that nobody heard of has no seed for anything."""
     assert found(directory()) is None
-    assert directory().ready(DJEZZY, "DZ", NOW) == 0
+    assert directory().ready(DJEZZY, NOW) == 0
     assert repr(directory()) == "<Directory 0 seeds; ready none>"
 
 
@@ -134,14 +134,14 @@ def test_not_another_carrier() -> None:
     fleet = directory(seed("m", MOBILIS))
 
     assert found(fleet) is None
-    assert fleet.ready(DJEZZY, "DZ", NOW) == 0
+    assert fleet.ready(DJEZZY, NOW) == 0
 
 
 def test_cross_carrier() -> None:
     """With `cross_carrier` another of the same country serves, when the recipient's own cannot, and no other country's ever."""
     fleet = directory(seed("d", in_flight=3), seed("m", MOBILIS), seed("i", INWI), cross_carrier=True)
 
-    assert fleet.ready(DJEZZY, "DZ", NOW) == 2
+    assert fleet.ready(DJEZZY, NOW) == 2
     assert found(fleet) == "d"
     fleet.reserve("d", 1)
     choice = fleet.find(NEED, NOW)
@@ -168,7 +168,7 @@ def test_unknown_carrier() -> None:
 
     assert choice.seed is fleet.get("m")
     assert choice.on_net
-    assert fleet.ready("", "DZ", NOW) == 1
+    assert fleet.ready("DZ", NOW) == 1
     assert found(fleet, Need(carrier="", country="TN")) is None
 
 
@@ -193,7 +193,7 @@ def test_reserve() -> None:
     assert found(fleet) == "a"
     fleet.reserve("a", 1)
     assert found(fleet) is None
-    assert fleet.ready(DJEZZY, "DZ", NOW) == 0
+    assert fleet.ready(DJEZZY, NOW) == 0
     fleet.update(seed("a", in_flight=3), NOW)
     assert found(fleet) == "a"
 
@@ -213,8 +213,8 @@ def test_probe() -> None:
     fleet = directory(seed("a", lps=NOW + 10, consecutive_failures=2, failed_at=NOW))
 
     assert found(fleet, now=NOW + 14.9) is None
-    assert fleet.ready(DJEZZY, "DZ", NOW + 14.9) == 0
-    assert fleet.ready(DJEZZY, "DZ", NOW + 15.0) == 1
+    assert fleet.ready(DJEZZY, NOW + 14.9) == 0
+    assert fleet.ready(DJEZZY, NOW + 15.0) == 1
     assert found(fleet, now=NOW + 15.0) == "a"
     fleet.reserve("a", 1)
     assert found(fleet, now=NOW + 15.0) is None
@@ -443,7 +443,7 @@ class AgainstBruteForce(RuleBasedStateMachine):
         need = Need(carrier=carrier, country=COUNTRIES[carrier])
         able = [known for known in self.fleet.values() if why_not(known, need, self.now, self.rules) is None]
 
-        assert self.directory.ready(carrier, need.country, self.now) >= sum(known.carrier == carrier for known in able)
+        assert self.directory.ready(carrier, self.now) >= sum(known.carrier == carrier for known in able)
 
     @invariant()
     def both_know_the_same(self) -> None:

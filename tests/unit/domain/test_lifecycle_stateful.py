@@ -2,8 +2,8 @@
 
 A phone is *honest*: it sends an attempt at most once, never after it said that it would not, and only while it may. What it may
 depends on its model: `AskFirst` phones send when the router said yes to their "radio"; `ByTheClock` phones ask nobody, and send
-until the lease is over by their own clock, which may be wrong by half the skew. Answers and reports get lost, phones die, and the
-timekeeper comes late or not at all.
+until the lease is over by their own clock, which may be wrong by half the skew; `TellsAfter` phones do so too, and say later, or never,
+what they did. Answers and reports get lost, phones die, and the timekeeper comes late or not at all.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from router.domain import lifecycle
-from router.domain.lifecycle import TRANSITIONS, Decision, ReportState, Stale
+from router.domain.lifecycle import ASKS_FIRST, TRANSITIONS, Decision, ReportState, Stale, Terms
 from router.domain.message import END_STATES, OPEN_ATTEMPTS, Attempt, Message, State
 from router.domain.rules import AmbiguousPolicy, Rules
 
@@ -51,7 +51,9 @@ class Slip:
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """The rules that both models of phones share."""
+    """The rules that all models of phones share."""
+
+    terms = ASKS_FIRST
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +61,8 @@ class Lifecycle(RuleBasedStateMachine):
         self.rules = Rules()
         self.slips: list[Slip] = []
         self.released: Counter[int] = Counter()
-        self.times_ambiguous = 0
+        self.reopened: Counter[int] = Counter()
+        self.ambiguous: set[int] = set()
         self.on_air: list[float] = []
         self.settlements: list[bool] = []
         self.offsets: dict[str, float] = {}
@@ -98,12 +101,17 @@ class Lifecycle(RuleBasedStateMachine):
         open_before = {attempt.number for attempt in before.open_attempts}
         open_after = {attempt.number for attempt in after.open_attempts}
         assert open_before - open_after == {release.attempt for release in decision.released}
+        recalled = lifecycle.recalled(before, after)
+        assert all(attempt.tells_after and attempt.handed_at for attempt in recalled)
         for release in decision.released:
             assert after.attempts[release.attempt - 1].seed == release.seed
             self.released[release.attempt] += 1
         for old, new in zip(before.attempts, after.attempts, strict=False):
-            assert old.state == new.state or old.is_open or new.state not in OPEN_ATTEMPTS
-            self.times_ambiguous += old.state != "ambiguous" and new.state == "ambiguous"
+            if not old.is_open and new.is_open:
+                assert (True, "ambiguous", "radio") == (new.tells_after, old.state, new.state)
+                self.reopened[new.number] += 1
+            if new.state == "ambiguous":
+                self.ambiguous.add(new.number)
         self.message = after
 
     def say(self, slip: Slip, state: ReportState) -> bool:
@@ -142,17 +150,17 @@ class Lifecycle(RuleBasedStateMachine):
         """The worst course, in one step: sent or not, its time passes without a word."""
         self.goes_to(seed, asks=is_sent)
         slip = self.slips[-1]
-        if is_sent and self.may_send(slip):
+        if is_sent and slip in self.candidates():
             slip.aired = True
             self.on_air.append(self.now)
         self.time_is_up(None, 0.0)
 
     def fetch(self, attempt: Attempt, is_lost: bool) -> None:
         try:
-            self.apply(lifecycle.hand_over(self.message, attempt.number, attempt.seed, self.now, self.rules))
+            self.apply(lifecycle.hand_over(self.message, attempt.number, attempt.seed, self.now, self.rules, self.terms))
         except Stale:
             return
-        lease_until = self.message.attempts[-1].lease_until
+        lease_until = self.message.attempts[attempt.number - 1].lease_until
 
         assert attempt.state == "assigned"
         assert lease_until is not None
@@ -297,7 +305,7 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def places_are_freed_once(self) -> None:
         for attempt in self.message.attempts:
-            assert self.released[attempt.number] == (0 if attempt.is_open else 1)
+            assert self.released[attempt.number] == (0 if attempt.is_open else 1) + self.reopened[attempt.number]
 
     @invariant()
     def something_is_due_until_it_is_settled(self) -> None:
@@ -338,7 +346,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.message.settled
         assert self.message.reason
         assert len(self.settlements) == 1
-        assert all(self.released[attempt.number] == 1 for attempt in self.message.attempts)
+        assert all(self.released[attempt.number] == 1 + self.reopened[attempt.number] for attempt in self.message.attempts)
 
 
 class AskFirst(Lifecycle):
@@ -358,7 +366,7 @@ class AskFirst(Lifecycle):
         """At most once, ever; with `resend` once more for each time that nobody could know."""
         if len(self.on_air) > 1:
             assert self.message.ambiguous_policy == "resend"
-        assert len(self.on_air) <= 1 + self.times_ambiguous
+        assert len(self.on_air) <= 1 + len(self.ambiguous)
 
 
 class ByTheClock(Lifecycle):
@@ -378,6 +386,57 @@ class ByTheClock(Lifecycle):
         assert all(at < self.message.expires_at + self.rules.skew_seconds / 2 for at in self.on_air)
 
 
+class TellsAfter(ByTheClock):
+    """Phones of SMSGate's app: by the clock, and what they did they tell afterwards, in any order, or never."""
+
+    terms = Terms(tells_after=True, margin_seconds=2.0)
+
+    @initialize(silence=st.sampled_from(["resend", "account"]))
+    def choose_silence(self, silence: Any) -> None:
+        self.rules = replace(self.rules, silence=silence)
+
+    def ask(self, slip: Slip, is_answer_lost: bool) -> None:
+        """No question: it goes to the radio while its lease runs, and the report of that may be lost."""
+        if slip in self.candidates():
+            slip.aired = True
+            self.on_air.append(self.now)
+        if slip.aired and not is_answer_lost:
+            self.say(slip, "radio")
+
+    @precondition(lambda self: self.message.state == "pending" and self.now < self.message.expires_at)
+    @rule(seed=st.sampled_from(SEEDS), other=st.sampled_from(SEEDS), meanwhile=st.sampled_from(["waits", "assigned", "handed"]))
+    def goes_to_and_is_heard_of_too_late(self, seed: str, other: str, meanwhile: str) -> None:
+        """Sent within the lease, and told when the message has moved on, or was about to."""
+        self.goes_to(seed, asks=False)
+        slip = self.slips[-1]
+        if slip not in self.candidates():
+            return
+        slip.aired = True
+        self.on_air.append(self.now)
+        self.time_is_up(None, 0.0)
+        if meanwhile != "waits" and self.message.state == "pending":
+            self.dispatch(other)
+        if meanwhile == "handed" and self.message.state == "dispatched":
+            self.fetch(self.message.attempts[-1], is_lost=False)
+        self.say(slip, "radio")
+
+    @invariant()
+    def on_the_air_once_unless_nobody_could_know(self) -> None:
+        """Once more for each attempt that was ambiguous, and only where the rules say so."""
+        assert len(self.on_air) <= 1 + len(self.ambiguous)
+        if len(self.on_air) > 1:
+            assert "resend" in (self.rules.silence, self.message.ambiguous_policy)
+
+    @invariant()
+    def a_known_radio_keeps_others_from_beginning(self) -> None:
+        """Nothing new is handed over while an attempt is known to be on the radio."""
+        on_radio = [attempt for attempt in self.message.attempts if attempt.state == "radio"]
+        assert len(on_radio) <= 1
+        if on_radio and self.message.state == "dispatched":
+            assert on_radio[0] is self.message.current
+
+
 TestAskFirst = AskFirst.TestCase
 TestByTheClock = ByTheClock.TestCase
-TestAskFirst.settings = TestByTheClock.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestTellsAfter = TellsAfter.TestCase
+TestAskFirst.settings = TestByTheClock.settings = TestTellsAfter.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

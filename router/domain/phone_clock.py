@@ -1,0 +1,60 @@
+"""How far a phone's clock is ahead of ours, learned from the times in its reports; and so a lease's end as the phone's clock will show it.
+
+A phone does a thing between the hand-over and the moment its report reaches us, and says when by its own clock. So each report bounds the
+offset (phone minus ours): at least `told - received`, at most `told - handed over`. Reports that come quickly bound it closely; late ones
+say little, and nothing wrong. Bounds of several reports are cut with each other, and widen as they grow old, since clocks drift.
+
+Before the first report a phone is taken to be right within `unknown_skew_seconds`, as phones that take their time from the network are.
+What is not known becomes margin: how much later than we think the phone may still believe in its lease.
+"""
+
+import math
+
+import msgspec
+
+from router.domain.rules import Rules
+
+_DRIFT = 1e-4
+"""Seconds per second. A phone's quartz is ten times better; this leaves room for its clock being set a little."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """What reports say of a phone's offset, in seconds, and when the last of them came. Infinite while nobody has said anything."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    at: float = 0.0
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """What to work with: ours + `offset` is the phone's time, and it may stop `margin_seconds` later than that says."""
+
+    offset: float
+    margin_seconds: float
+
+
+def learn(bounds: Bounds, told_at: float, handed_at: float, received_at: float) -> Bounds:
+    """The bounds after one more report. `told_at` is by the phone's clock, the others are ours."""
+    if received_at < handed_at:
+        return bounds
+    low, high = told_at - received_at, told_at - handed_at
+    known = _aged(bounds, received_at)
+    if known.low > high or known.high < low:
+        # The phone's clock was set since
+        return Bounds(low, high, received_at)
+    return Bounds(max(low, known.low), min(high, known.high), received_at)
+
+
+def estimate(bounds: Bounds, now: float, rules: Rules) -> Clock:
+    """The offset that is nearest to zero among those that can be, and the margin that covers the others."""
+    known = _aged(bounds, now)
+    low, high = max(known.low, -rules.unknown_skew_seconds), min(known.high, rules.unknown_skew_seconds)
+    if low > high:
+        low, high = known.low, known.high
+    offset = min(max(0.0, low), high)
+    return Clock(offset, max(rules.skew_seconds, offset - low))
+
+
+def _aged(bounds: Bounds, now: float) -> Bounds:
+    slack = max(0.0, now - bounds.at) * _DRIFT if bounds.at else 0.0
+    return Bounds(bounds.low - slack, bounds.high + slack, bounds.at)

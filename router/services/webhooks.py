@@ -1,0 +1,97 @@
+"""What accounts want to be told, and the deliveries that are made of what happened; the courier carries them out."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+import structlog
+
+from router.clock import Clock
+from router.domain.addresses import target_of
+from router.domain.message import Event, Message
+from router.domain.webhooks import Webhook, body_of, delivery_id, device_of
+from router.store.deliveries import Delivery
+from router.store.store import Store
+
+_log = structlog.get_logger()
+_COPY_SECONDS = 1.0
+_KEPT = 10_000
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """Something has happened to a message. `at`: when, Unix seconds by the router's clock."""
+
+    message: Message
+    event: Event
+    at: float
+
+
+class WebhookDirectory:
+    """The webhooks of accounts, as they were at most a second ago. One per process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._copies: dict[str, tuple[float, list[Webhook]]] = {}
+
+    async def of(self, account_ids: Collection[str]) -> Mapping[str, list[Webhook]]:
+        """By account; one round trip for all that are not in memory. Raises `Unavailable`."""
+        now = time.monotonic()
+        known = {account_id: self._copies.get(account_id, (float("-inf"), [])) for account_id in account_ids}
+        old = [account_id for account_id, (read_at, _) in known.items() if now - read_at >= _COPY_SECONDS]
+        return {account_id: webhooks for account_id, (_, webhooks) in known.items()} | await self._read(old, now)
+
+    async def find(self, account_id: str, webhook_id: str) -> Webhook | None:
+        """One webhook; that there is none is never said from memory. Raises `Unavailable`."""
+        webhooks = (await self.of([account_id]))[account_id]
+        found = next((webhook for webhook in webhooks if webhook.id == webhook_id), None)
+        if found is None:
+            webhooks = (await self._read([account_id], time.monotonic()))[account_id]
+            found = next((webhook for webhook in webhooks if webhook.id == webhook_id), None)
+        return found
+
+    async def _read(self, account_ids: Sequence[str], now: float) -> dict[str, list[Webhook]]:
+        if not account_ids:
+            return {}
+        read = await self._store.webhooks.of(self._store.batch(), account_ids)
+        if len(self._copies) + len(read) > _KEPT:
+            self._copies.clear()
+        self._copies.update({account_id: (now, webhooks) for account_id, webhooks in read.items()})
+        return read
+
+
+class Announcer:
+    """Makes a delivery per event and webhook that wants it; telling twice makes one. One per process."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._directory = WebhookDirectory(store)
+
+    async def announce(self, announcements: Sequence[Announcement]) -> None:
+        """To be called after the change of the message is committed, and again where that process died in between. Raises `Unavailable`."""
+        if not announcements:
+            return
+        webhooks = await self._directory.of({told.message.account for told in announcements})
+        now = self._clock.now()
+        batch = self._store.batch()
+        for told in announcements:
+            device = device_of(told.message, told.event)
+            for webhook in webhooks[told.message.account]:
+                if webhook.wants(told.event, device):
+                    self._store.deliveries.put(batch, _delivery(webhook, told, now))
+        made = sum(await batch.run())
+        if made:
+            _log.debug("deliveries.made", count=made)
+
+
+def _delivery(webhook: Webhook, told: Announcement, now: float) -> Delivery:
+    return Delivery(
+        id=delivery_id(told.message.id, told.event, webhook.id),
+        account=told.message.account,
+        webhook=webhook.id,
+        event=told.event,
+        url=webhook.url,
+        target=target_of(webhook.url),
+        body=body_of(webhook, told.message, told.event, told.at),
+        made_at=now,
+    )
