@@ -24,6 +24,7 @@ from router.services.devices import Devices
 from router.services.inquiry import Inquiry
 from router.services.logins import Logins
 from router.services.outbox import Outbox
+from router.services.phone_settings import PhoneSettings
 from router.services.phones import Phones
 from router.services.presence import Presence
 from router.services.seeds import SeedRegistry
@@ -55,6 +56,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     codes: Codes
     outbox: Outbox
     devices: Devices
+    phone_settings: PhoneSettings
     phones: Phones
     streams: PhoneStreams
     seeds: SeedRegistry
@@ -130,6 +132,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         codes=Codes(store, transitions, pepper),
         outbox=outbox,
         devices=devices,
+        phone_settings=PhoneSettings(store, devices, rules),
         phones=Phones(store, devices, outbox, transitions, clock, rules),
         streams=PhoneStreams(store, outbox.waiters),
         seeds=SeedRegistry(store, clock, rules, settings),

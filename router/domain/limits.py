@@ -15,7 +15,9 @@ LIMIT_RESULTS: Final = {5: "RESULT_ERROR_LIMIT_EXCEEDED", 106: "RESULT_RIL_REQUE
 
 _NAME = re.compile(r"RESULT_[A-Z_]+")
 _NUMBER = re.compile(r"(?:^|\b(?:error|code|result)\b)[ :=#(]*(\d+)\)?\s*$", re.IGNORECASE)
-_WORDS = re.compile(r"limit[ _-]?(?:was |is )?(?:exceeded|reached)|(?:over|exceeded|reached)[ \w]{0,20} limit|rate[ _-]?limit", re.IGNORECASE)
+_WORDS = re.compile(
+    r"limit[ _-]?(?:was |is )?(?:exceeded|reached)|(?:over|exceeded|reached)[ \w]{0,20} limit|rate[ _-]?limit", re.IGNORECASE
+)
 
 _DELIVERY = "Delivery result"
 """What SMSGate's app says of a failed delivery: its numbers are others."""

@@ -71,18 +71,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(words)
 
 
-def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None:  # noqa: PLR0911 - a reason a line
+def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None:  # noqa: C901, PLR0911 - a reason a line
     """Why this seed may not have the message; None when it may."""
     if not seed.enrolled or not (seed.carrier or need.only):
         return "not enrolled"
-    if not seed.shared and seed.account != need.account:
-        return "another account's"
-    if need.only and need.only not in (seed.device, seed.account):
-        return "another group's"
-    if need.sim and need.sim != seed.sim:
-        return "another SIM"
-    if need.phone_only and not seed.device:
-        return "not able"
+    is_special = not seed.shared or need.only or need.sim or need.phone_only
+    if is_special and (reason := _not_for_it(seed, need)):
+        return reason
     if not seed.enabled:
         return "disabled"
     if seed.draining:
@@ -105,6 +100,19 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
         return "recipients used"
     if not seed.has_room(need.parts, rules):
         return "no room"
+    return None
+
+
+def _not_for_it(seed: Seed, need: Need) -> Reason | None:
+    """Whose seed it is, and what it can do."""
+    if not seed.shared and seed.account != need.account:
+        return "another account's"
+    if need.only and need.only not in (seed.device, seed.account):
+        return "another group's"
+    if need.sim and need.sim != seed.sim:
+        return "another SIM"
+    if need.phone_only and not seed.device:
+        return "not able"
     return None
 
 

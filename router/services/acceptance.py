@@ -120,21 +120,22 @@ class Acceptance:
             defaults.phone_hourly_limit if limits.phone_hourly is None else limits.phone_hourly,
         )
 
-    async def prepare(self, numbers: Sequence[Number], *, look: bool = True) -> list[Number]:
-        """What has to be known before anything is charged: the numbers with the carriers they were ported to, and (`look`) who serves them.
+    async def prepare(self, account: Account, numbers: Sequence[Number], only: str = "") -> list[Number]:
+        """What has to be known before anything is charged: the carriers that the numbers were ported to, and who can serve them.
 
         Raises `Unavailable` where the queue is full.
         """
         if self._publisher.depth >= self._settings.max_queue_length:
             raise Unavailable("the queue is full", retry_after_seconds=5)
         known = await self._ported(numbers)
-        if look and not self.serves(known):
+        if not self.serves(account, known, only):
             await self._presence.look_again()
         return known
 
-    def serves(self, numbers: Iterable[Number]) -> bool:
-        """Can seeds serve all of them?"""
-        return all(self._presence.serves(carrier, country) for carrier, country in {(n.carrier or "", n.country) for n in numbers})
+    def serves(self, account: Account, numbers: Iterable[Number], only: str = "") -> bool:
+        """Can seeds serve all of them? `only`: seeds of that group."""
+        kinds = {(number.carrier or "", number.country) for number in numbers}
+        return all(self._presence.serves(carrier, country, account.id, only) for carrier, country in kinds)
 
     async def accept(self, account: Account, order: Order) -> Outcome:
         """Carries an order through all steps. Raises what `submit` raises; where it does, nothing was kept."""

@@ -15,18 +15,20 @@ LONGEST: Final = 256
 """Characters."""
 _AT_ONCE = 2
 """A check takes 64 MiB and some hundredths of a second of several cores."""
+_hasher = argon2.PasswordHasher()
+"""Argon2id with the library's own costs (RFC 9106's second choice)."""
 
 
 def hash_password(password: str) -> str:
-    """Argon2id with the library's own costs (RFC 9106's second choice). It takes long: call it in a thread."""
-    return argon2.PasswordHasher().hash(_bytes(password))
+    """What is kept of a password. It takes long: call it in a thread."""
+    return _hasher.hash(_bytes(password))
 
 
 def is_password(password_hash: str, password: str) -> bool:
     """It takes as long where there is no hash, so that nobody learns from the time whether there is such a login."""
     nobodys = _nobodys()
     with contextlib.suppress(argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-        return argon2.PasswordHasher().verify(password_hash or nobodys, _bytes(password)) and bool(password_hash)
+        return _hasher.verify(password_hash or nobodys, _bytes(password)) and bool(password_hash)
     return False
 
 

@@ -70,7 +70,7 @@ class Submit:
         check_idempotency_key(request.idempotency_key)
         number = parse_number(request.phone, self._rules.default_region)
         self._check(account, request)
-        (number,) = await self.acceptance.prepare([number])
+        (number,) = await self.acceptance.prepare(account, [number])
         outcome = await self.acceptance.accept(account, _OneOrder(self, request, number))
         if outcome.admitted.outcome == "replay":
             return Accepted(await self._replayed(outcome.admitted.id), replayed=True)
@@ -94,7 +94,7 @@ class Submit:
             to=message.to,
             now=message.created_at,
             limits=self.acceptance.limits(account),
-            served=self._presence.serves(message.carrier, message.country),
+            served=self._presence.serves(message.carrier, message.country, account.id),
             is_code=message.kind == "otp",
             price=message.price,
             idempotency_key=request.idempotency_key,

@@ -3,11 +3,11 @@
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from router.api.smsgate import health, tokens
+from router.api.smsgate import devices, health, inbox, mobile, settings, tokens
 from router.api.smsgate.unknown import error_response
 
-_THIRD_PARTY: list[ControllerRouterHandler] = [*tokens.HANDLERS, *health.HANDLERS]
-_MOBILE: list[ControllerRouterHandler] = []
+_THIRD_PARTY: list[ControllerRouterHandler] = [*tokens.HANDLERS, *health.HANDLERS, *devices.HANDLERS, *settings.HANDLERS, *inbox.HANDLERS]
+_MOBILE: list[ControllerRouterHandler] = [*mobile.HANDLERS]
 
 
 def _both(path: str, handlers: list[ControllerRouterHandler]) -> list[Router]:

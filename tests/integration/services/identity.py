@@ -6,7 +6,9 @@ import hmac
 import json
 from typing import Any
 
+import argon2
 import jwt
+import pytest
 
 from router.domain.account import Account
 from router.domain.scopes import ALL
@@ -17,6 +19,11 @@ from tests.integration.services.world import World
 SECRET = "a secret of forty-eight characters, as up makes it"
 LOGIN, PASSWORD = "shop", "correct horse battery"
 ALL_SCOPES = frozenset((ALL,))
+
+
+def cheapen_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a password costs is not what is tested here."""
+    monkeypatch.setattr("router.services.passwords._hasher", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class Identity:

@@ -228,7 +228,7 @@ async def test_fleet_copy(world: World) -> None:
     known = world.directory.get(IMSI)
     assert known is not None
     assert ("60302", True) == (known.carrier, known.draining)
-    assert 0 == world.directory.ready("60301", "DZ", world.clock.at)
+    assert 0 == world.directory.ready("60301", world.clock.at)
     world.clock.advance(1)
     await world.registry.change(IMSI, draining=False)
     await world.fleet.refresh()

@@ -10,12 +10,17 @@ from router.domain.account import Account
 from router.domain.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound, RouterError, Unauthorized, Unavailable
 from router.services import passwords
 from router.services.logins import Caller, OneTimeCode
-from tests.integration.services.identity import ALL_SCOPES, LOGIN, PASSWORD, Identity, basic, bearer
+from tests.integration.services.identity import ALL_SCOPES, LOGIN, PASSWORD, Identity, basic, bearer, cheapen_passwords
 from tests.integration.services.world import World
 from tests.integration.store.kit import NOW, everything, strings_of
 
 pytestmark = pytest.mark.anyio
 NEW = "another long password"
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    cheapen_passwords(monkeypatch)
 
 
 @pytest.fixture

@@ -10,11 +10,16 @@ from msgspec.structs import replace
 from router.domain.errors import Forbidden, Invalid, RouterError, Unauthorized
 from router.domain.scopes import SCOPES
 from router.services.tokens import Minted, TokenId
-from tests.integration.services.identity import ALL_SCOPES, PASSWORD, Identity, claims_of, forge
+from tests.integration.services.identity import ALL_SCOPES, PASSWORD, Identity, cheapen_passwords, claims_of, forge
 from tests.integration.services.world import World
 from tests.integration.store.kit import NOW, ask, everything
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    cheapen_passwords(monkeypatch)
 
 
 @pytest.fixture
@@ -282,8 +287,8 @@ class TestAuthenticate:
         "changes",
         [
             {"iss": "somebody"}, {"iss": None}, {"sub": "ac_another"}, {"user_id": "ac_another"}, {"jti": "x" * 21}, {"jti": None},
-            {"exp": None}, {"exp": "2100000000"}, {"exp": 2.1e9}, {"exp": True}, {"iat": None}, {"iat": int(NOW) + 60}, {"nbf": int(NOW) + 60},
-            {"aud": "others"}, {"rev": 1}, {"rev": None}, {"scopes": "messages:send"}, {"scopes": None}, {"scopes": ["tokens:refresh"]},
+            {"exp": None}, {"exp": "2100000000"}, {"exp": 2.1e9}, {"exp": True}, {"iat": None}, {"iat": int(NOW) + 60},
+            {"nbf": int(NOW) + 60}, {"aud": "others"}, {"rev": 1}, {"rev": None}, {"scopes": "messages:send"}, {"scopes": None}, {"scopes": ["tokens:refresh"]},
             {"sub": 7}, {"jti": 7},
         ],
         ids=str,
