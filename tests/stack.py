@@ -16,7 +16,7 @@ import httpx
 
 from bench.servers import free_port
 
-ROLES = ("api", "dispatcher", "timekeeper")
+ROLES = ("api", "dispatcher", "timekeeper", "courier")
 QUICK = {
     "SEEDROUTER_LEASE_SECONDS": "2",
     "SEEDROUTER_SKEW_SECONDS": "0.3",
@@ -29,6 +29,7 @@ QUICK = {
     "SEEDROUTER_RETRY_SEED_SECONDS": "2",
     "SEEDROUTER_DISPATCHER_METRICS_PORT": "0",
     "SEEDROUTER_TIMEKEEPER_METRICS_PORT": "0",
+    "SEEDROUTER_COURIER_METRICS_PORT": "0",
     "SEEDROUTER_LOG_LEVEL": "debug",
 }
 """Settings that let a test see a lease end within seconds."""
@@ -45,7 +46,7 @@ def wait_for(check: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
 
 
 class Stack:
-    """api, dispatcher and timekeeper as processes. `environment` adds settings."""
+    """api, dispatcher, timekeeper and courier as processes. `environment` adds settings."""
 
     def __init__(self, redis_url: str, data: Path, environment: dict[str, str] | None = None) -> None:
         self.redis_url = redis_url

@@ -1,4 +1,4 @@
-"""What the dispatcher and the timekeeper have in common: the wiring, the metrics port, and how they stop."""
+"""What the dispatcher, the timekeeper and the courier have in common: the wiring, the metrics port, and how they stop."""
 
 import asyncio
 import contextlib

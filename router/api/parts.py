@@ -31,6 +31,7 @@ from router.services.seeds import SeedRegistry
 from router.services.streams import PhoneStreams
 from router.services.submit import Submit
 from router.services.tokens import Tokens
+from router.services.webhook_registry import DeadDeliveries, WebhookRegistry
 from router.services.wiring import Wiring, wire
 from router.settings import Settings
 from router.store.store import Store
@@ -57,6 +58,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     outbox: Outbox
     devices: Devices
     phone_settings: PhoneSettings
+    webhooks: WebhookRegistry
+    dead_deliveries: DeadDeliveries
     phones: Phones
     streams: PhoneStreams
     seeds: SeedRegistry
@@ -115,6 +118,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     presence = Presence(store, clock, rules)
     pepper = bytes.fromhex(secrets.code_pepper)
     devices = Devices(store, clock, rules, settings)
+    phone_settings = PhoneSettings(store, devices, rules)
     outbox = Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds, gather_seconds=settings.gather_seconds)
     return Parts(
         wiring=base,
@@ -132,7 +136,9 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         codes=Codes(store, transitions, pepper),
         outbox=outbox,
         devices=devices,
-        phone_settings=PhoneSettings(store, devices, rules),
+        phone_settings=phone_settings,
+        webhooks=WebhookRegistry(store, devices, phone_settings, settings),
+        dead_deliveries=DeadDeliveries(store, clock),
         phones=Phones(store, devices, outbox, transitions, clock, rules),
         streams=PhoneStreams(store, outbox.waiters),
         seeds=SeedRegistry(store, clock, rules, settings),

@@ -100,6 +100,7 @@ def trial_settings(folder: Path, **more: Any) -> "Settings":
         broker_url="",
         dispatcher_metrics_port=0,
         timekeeper_metrics_port=0,
+        courier_metrics_port=0,
         log_level="error",
         open_seeds=False,
         lease_seconds=3.0,

@@ -6,13 +6,13 @@ from typing import Final
 
 import typer
 
-from router.cli import accounts, keys, messages, seeds, templates
+from router.cli import accounts, keys, messages, seeds, templates, webhooks
 from router.cli.bench import bench
 from router.cli.demo import demo
 from router.cli.doctor import doctor
 from router.cli.errors import FAILED, CliError
 from router.cli.queue import queue
-from router.cli.roles import api, dispatcher, timekeeper
+from router.cli.roles import api, courier, dispatcher, timekeeper
 from router.cli.settings import settings
 from router.cli.simulate import simulate
 from router.cli.torture import torture
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_RUNNING: tuple[Callable[..., None], ...] = (up, demo, simulate, api, dispatcher, timekeeper)
+_RUNNING: tuple[Callable[..., None], ...] = (up, demo, simulate, api, dispatcher, timekeeper, courier)
 for command in _RUNNING:
     app.command(rich_help_panel=_RUN)(command)
 for name, group in (
@@ -38,6 +38,7 @@ for name, group in (
     ("templates", templates.app),
     ("seeds", seeds.app),
     ("messages", messages.app),
+    ("webhooks", webhooks.app),
 ):
     app.add_typer(group, name=name, rich_help_panel=_USE)
 app.command(rich_help_panel=_USE)(messages.send)

@@ -1,4 +1,4 @@
-"""`api`, `dispatcher`, `timekeeper`: one role as this process, over a Redis that runs already."""
+"""`api`, `dispatcher`, `timekeeper`, `courier`: one role as this process, over a Redis that runs already."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,14 @@ def timekeeper(data: OwnData = None, redis_url: RedisUrl = None, broker_url: Bro
     """Run a timekeeper: ends leases, expires messages, finds what was lost."""
     settings, secrets = _prepare(data=data, redis_url=redis_url, broker_url=broker_url)
     from workers.timekeeper import run
+
+    _run(run, settings, secrets)
+
+
+def courier(data: OwnData = None, redis_url: RedisUrl = None, broker_url: BrokerUrl = None) -> None:
+    """Run a courier: tells webhooks what happened to messages."""
+    settings, secrets = _prepare(data=data, redis_url=redis_url, broker_url=broker_url)
+    from workers.courier import run
 
     _run(run, settings, secrets)
 

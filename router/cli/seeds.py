@@ -16,6 +16,9 @@ Pace = Annotated[float | None, typer.Option("--pace-seconds", min=0, help="Time 
 HalfHour = Annotated[int | None, typer.Option("--per-half-hour", min=0, help="Parts per half hour; 0 = no limit.")]
 Hour = Annotated[int | None, typer.Option("--per-hour", min=0, help="Parts per hour; 0 = no limit.")]
 Day = Annotated[int | None, typer.Option("--per-day", min=0, help="Parts per day; 0 = no limit.")]
+Recipients = Annotated[int | None, typer.Option("--recipients", min=0, help="Distinct recipients per UTC month; 0 = no limit.")]
+Account = Annotated[str | None, typer.Option("--account", help="The account whose phone it is.")]
+Shared = Annotated[bool | None, typer.Option("--shared/--private", help="Serves every account, or its own one only.")]
 
 
 @app.command("enrol")
@@ -27,6 +30,9 @@ def enrol(
     per_half_hour: HalfHour = None,
     per_hour: Hour = None,
     per_day: Day = None,
+    recipients: Recipients = None,
+    account: Account = None,
+    shared: Shared = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -36,7 +42,9 @@ def enrol(
         "msisdn": msisdn,
         "carrier": carrier,
         "pace_seconds": pace_seconds,
-        "quota": _quota(per_half_hour, per_hour, per_day),
+        "quota": _quota(per_half_hour, per_hour, per_day, recipients),
+        "account": account,
+        "shared": shared,
     }
     with router_at(data) as router:
         seed = router.post("/seeds", body)
@@ -61,34 +69,29 @@ def list_seeds(
         print_json(seeds)
         return
     now = time.time()
-    columns = (
-        "imsi",
-        "carrier",
-        "state",
-        "ping",
-        "in flight",
-        "parts per 30 min, 1 h, 1 d",
-        "sent",
-        "failed",
-        "failing",
-        "to sent",
-    )
-    rows = [
-        (
-            seed["imsi"],
-            f"{seed['carrier_name']} {seed['carrier']}".strip(),
-            state_of(seed),
-            ago(seed["lps"], now),
-            f"{seed['in_flight']}/{seed['capacity']}",
-            " ".join(_used(seed, window) for window in ("half_hour", "hour", "day")),
-            seed["sent"],
-            seed["failed"],
-            f"{seed['failure_share']:.0%}",
-            f"{seed['seconds_to_sent']:.1f} s",
-        )
-        for seed in seeds
-    ]
-    print_table(columns, rows, empty="no seeds: enrol one with `seedrouter seeds enrol IMSI`, or try `seedrouter simulate 3`")
+    columns: dict[str, list[Any]] = {
+        "imsi": [seed["imsi"] for seed in seeds],
+        "carrier": [f"{seed['carrier_name']} {seed['carrier']}".strip() for seed in seeds],
+        "state": list(map(state_of, seeds)),
+        "ping": [ago(seed["lps"], now) for seed in seeds],
+        "owner": list(map(_owner, seeds)),
+        "phone": list(map(_phone, seeds)),
+        "in flight": [f"{seed['in_flight']}/{seed['capacity']}" for seed in seeds],
+        "parts per 30 min, 1 h, 1 d": [" ".join(_used(seed, window) for window in ("half_hour", "hour", "day")) for seed in seeds],
+        "left": list(map(_left, seeds)),
+        "recipients": list(map(_recipients, seeds)),
+        "rest": list(map(_rest, seeds)),
+        "sent": [seed["sent"] for seed in seeds],
+        "failed": [seed["failed"] for seed in seeds],
+        "failing": [f"{seed['failure_share']:.0%}" for seed in seeds],
+        "to sent": [f"{seed['seconds_to_sent']:.1f} s" for seed in seeds],
+    }
+    # What no seed has anything to say about takes no room
+    told = {name: values for name, values in columns.items() if any(value != "" for value in values)}
+    empty = "no seeds: enrol one with `seedrouter seeds enrol IMSI`, or try `seedrouter simulate 3`"
+    print_table(list(told), list(zip(*told.values(), strict=True)), empty=empty)
+    if unknown := [seed["imsi"] for seed in seeds if seed["enrolled"] and not seed["carrier"]]:
+        print(f"Nobody knows the carrier of {', '.join(unknown)}: say it with `seedrouter seeds carrier {unknown[0]} CARRIER`.")
 
 
 @app.command("show")
@@ -127,12 +130,27 @@ def change(
     per_half_hour: HalfHour = None,
     per_hour: Hour = None,
     per_day: Day = None,
+    recipients: Recipients = None,
+    account: Account = None,
+    shared: Shared = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Change what is given; the rest stays as it is."""
-    quota = _quota(per_half_hour, per_hour, per_day)
-    _change(imsi, {"msisdn": msisdn, "carrier": carrier, "pace_seconds": pace_seconds, "quota": quota}, data, as_json)
+    quota = _quota(per_half_hour, per_hour, per_day, recipients)
+    body = {"msisdn": msisdn, "carrier": carrier, "pace_seconds": pace_seconds, "quota": quota, "account": account, "shared": shared}
+    _change(imsi, body, data, as_json)
+
+
+@app.command("carrier")
+def set_carrier(
+    imsi: Imsi,
+    carrier: Annotated[str, typer.Argument(metavar="CARRIER", help="MCC+MNC, such as 60302.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say which carrier a SIM is of, where its phone does not tell or tells it wrong."""
+    _change(imsi, {"carrier": carrier}, data, as_json)
 
 
 def state_of(seed: dict[str, Any]) -> str:
@@ -141,11 +159,15 @@ def state_of(seed: dict[str, Any]) -> str:
         return "not enrolled"
     if not seed["enabled"]:
         return "disabled"
+    if not seed["carrier"]:
+        return "no carrier"
     if not seed["online"]:
         return "offline"
     if seed["draining"]:
         return "draining"
-    return "tripped" if seed["tripped_until"] else "online"
+    if seed["tripped_until"]:
+        return "tripped"
+    return "resting" if seed["resting_until"] else "online"
 
 
 def _change(imsi: str, body: dict[str, Any], data: Any, as_json: bool) -> None:
@@ -166,12 +188,18 @@ def _print(seed: dict[str, Any], as_json: bool) -> None:
             "number": seed["msisdn"],
             "carrier": f"{seed['carrier_name']} {seed['carrier']}".strip(),
             "country": seed["country"],
+            "owner": _owner(seed),
+            "phone": _phone(seed),
             "last ping": moment(seed["lps"]),
             "in flight (parts)": f"{seed['in_flight']} of {seed['capacity']}",
             "pace": f"{seed['pace_seconds']:g} s per part",
             "half hour (parts)": _used(seed, "half_hour"),
             "hour (parts)": _used(seed, "hour"),
             "day (parts)": _used(seed, "day"),
+            "left": _left(seed),
+            "recipients this month": _recipients(seed),
+            "rest after a message": _rest(seed),
+            "resting until": moment(seed["resting_until"]),
             "sent": seed["sent"],
             "failed": seed["failed"],
             "failures in a row": seed["consecutive_failures"],
@@ -186,6 +214,31 @@ def _used(seed: dict[str, Any], window: str) -> str:
     return f"{seed['quota_used'][window]}/{seed['quota_limits'][window] or '∞'}"
 
 
-def _quota(half_hour: int | None, hour: int | None, day: int | None) -> dict[str, int] | None:
-    given = {"half_hour": half_hour, "hour": hour, "day": day}
+def _owner(seed: dict[str, Any]) -> str:
+    if not seed["account"]:
+        return ""
+    return f"{seed['account']}, shared" if seed["shared"] else f"{seed['account']} only"
+
+
+def _phone(seed: dict[str, Any]) -> str:
+    """Which SIM of which phone; nothing for a seed that is not in one of SMSGate's app."""
+    return f"{seed['device']} SIM {seed['sim'] or '?'}" if seed["device"] else ""
+
+
+def _left(seed: dict[str, Any]) -> str:
+    """Of the tightest quota of parts, and of recipients."""
+    left = "∞" if seed["parts_left"] is None else f"{seed['parts_left']}"
+    return left if seed["recipients_left"] is None else f"{left}, {seed['recipients_left']} to new recipients"
+
+
+def _recipients(seed: dict[str, Any]) -> str:
+    return f"{seed['recipients_used']}/{seed['recipients_limit']}" if seed["recipients_limit"] else ""
+
+
+def _rest(seed: dict[str, Any]) -> str:
+    return f"{seed['rest_seconds']:.0f} s" if seed["rest_seconds"] else ""
+
+
+def _quota(half_hour: int | None, hour: int | None, day: int | None, recipients: int | None) -> dict[str, int] | None:
+    given = {"half_hour": half_hour, "hour": hour, "day": day, "recipients": recipients}
     return {name: limit for name, limit in given.items() if limit is not None} or None

@@ -154,7 +154,7 @@ class Stack:
             more = {"SEEDROUTER_URL": self.url} if name == "simulate" else {}
             return Child(name, argv, environment | more, stop_grace_seconds=grace_seconds, ready_url=ready_url)
 
-        children = [child("api", ready_url=f"{self.url}/health/ready"), child("dispatcher"), child("timekeeper")]
+        children = [child("api", ready_url=f"{self.url}/health/ready"), child("dispatcher"), child("timekeeper"), child("courier")]
         return [*children, child("simulate", str(self.simulate))] if self.simulate else children
 
     def _write_run_file(self, path: Path) -> None:
@@ -162,7 +162,7 @@ class Stack:
 
         from router.cli.client import Running
 
-        ports = {"dispatcher": self.settings.dispatcher_metrics_port, "timekeeper": self.settings.timekeeper_metrics_port}
+        ports = {role: getattr(self.settings, f"{role}_metrics_port") for role in ("dispatcher", "timekeeper", "courier")}
         base = self.url.rsplit(":", 1)[0]
         metrics = {"api": f"{self.url}/metrics"} | {role: f"{base}:{port}/metrics" for role, port in ports.items() if port}
         temporary = path.with_suffix(".new")

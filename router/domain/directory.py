@@ -46,6 +46,8 @@ class Directory:
         self._pools: dict[str, Pool] = {}
         self._listed: dict[str, tuple[Pool, ...]] = {}
         """Where a seed is while it is ready."""
+        self._tuples: dict[tuple[str, ...], tuple[Pool, ...]] = {}
+        """The same pools are one object for all their seeds."""
         self._shared: dict[str, dict[str, None]] = {}
         """The carriers of a country that ever had a shared seed."""
         self._own: dict[str, dict[str, str]] = {}
@@ -74,7 +76,7 @@ class Directory:
     def update(self, seed: Seed, now: float) -> None:
         """What the store knows of a seed now; the latest word wins."""
         known = self._seeds.get(seed.id)
-        if known is None or _place_of(known) != _place_of(seed):
+        if known is None or _belongs_elsewhere(known, seed):
             for pool in self._listed.get(seed.id, ()):
                 pool.remove(seed.id)
             self._listed[seed.id] = self._pools_of(seed)
@@ -87,7 +89,10 @@ class Directory:
             self._shared.setdefault(seed.country, {})[seed.carrier] = None
         elif seed.carrier:
             self._own.setdefault(seed.account, {})[seed.carrier] = seed.country
-        return tuple(map(self._pool, pools_of(seed)))
+        names = tuple(pools_of(seed))
+        if names not in self._tuples:
+            self._tuples[names] = tuple(map(self._pool, names))
+        return self._tuples[names]
 
     def heard(self, seed_id: str, at: float) -> bool:
         """A sign of life, and nothing else is known to have changed. False where it has to be read: it is not among the ready."""
@@ -121,7 +126,7 @@ class Directory:
         allowed, of another carrier of the same country.
         """
         self._return_probes(now)
-        wanted = demands_of(need)
+        wanted = demands_of(need) if need.is_special else ""
         if need.only:
             return self._choose(group(need.only, wanted), need, now)
         passed_over: dict[Reason, int] = {}
@@ -222,14 +227,21 @@ def _easiest(seed: Seed) -> Need:
     return Need(carrier=seed.carrier, country=seed.country, account=seed.account, only=bound)
 
 
-def _place_of(seed: Seed) -> tuple[str, str, str, int, bool]:
-    return seed.carrier, seed.account, seed.device, seed.sim, seed.shared
+def _belongs_elsewhere(known: Seed, seed: Seed) -> bool:
+    return (
+        known.carrier != seed.carrier
+        or known.shared != seed.shared
+        or known.account != seed.account
+        or known.device != seed.device
+        or known.sim != seed.sim
+    )
 
 
 def _after(passed_over: dict[Reason, int], choice: Choice) -> Choice:
     """The choice with what was passed over before it, which is added up."""
     if not passed_over:
-        passed_over.update(choice.passed_over)
+        if choice.seed is None:
+            passed_over.update(choice.passed_over)
         return choice
     for reason, count in choice.passed_over.items():
         passed_over[reason] = passed_over.get(reason, 0) + count

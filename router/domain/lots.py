@@ -88,7 +88,7 @@ def demands(sim: int, *, phone_only: bool) -> str:
 
 def demands_of(need: Need) -> str:
     """See `demands`."""
-    return demands(need.sim, phone_only=need.phone_only) if need.sim or need.phone_only else ""
+    return demands(need.sim, phone_only=need.phone_only)
 
 
 def group(id: str, wanted: str) -> str:
@@ -98,6 +98,9 @@ def group(id: str, wanted: str) -> str:
 
 def pools_of(seed: Seed) -> Iterator[str]:
     """Every pool that a seed belongs to while it is ready."""
+    if seed.shared and not seed.device and not seed.account:
+        yield seed.carrier
+        return
     homes = [seed.pool] if seed.carrier else []
     homes += [group(id, "") for id in (seed.device, seed.account) if id]
     for home in homes:

@@ -139,12 +139,19 @@ class Seed(msgspec.Struct, kw_only=True):
     def quota_share(self, rules: Rules) -> float:
         """How much of the tightest of its limits is used, 0.0 to 1.0 (and beyond, where a limit was lowered)."""
         used = self.used
-        limit = self.recipients_limit(rules)
-        share = self.recipients_used / limit if limit > 0 else 0.0
+        share = 0.0
         if used[2] or used[1]:
-            for limit, parts in zip(self.quota_limits(rules), used, strict=True):
-                if limit > 0 and parts > share * limit:
-                    share = parts / limit
+            half_hour, hour, day = self.quota_limits(rules)
+            if half_hour > 0:
+                share = used[0] / half_hour
+            if hour > 0 and used[1] > share * hour:
+                share = used[1] / hour
+            if day > 0 and used[2] > share * day:
+                share = used[2] / day
+        if self.recipients_used:
+            limit = self.recipients_limit(rules)
+            if limit > 0 and self.recipients_used > share * limit:
+                share = self.recipients_used / limit
         return share
 
     def capacity(self, rules: Rules) -> int:

@@ -43,6 +43,12 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """Seeds that had it already, and until when they are to be passed over."""
     known_good_only: bool = False
     """The failover budget is used up."""
+    is_special: bool = False
+    """It asks for a group, a SIM or a phone (`__post_init__`)."""
+
+    def __post_init__(self) -> None:
+        if self.only or self.sim or self.phone_only:
+            msgspec.structs.force_setattr(self, "is_special", True)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +81,7 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
     """Why this seed may not have the message; None when it may."""
     if not seed.enrolled or not (seed.carrier or need.only):
         return "not enrolled"
-    is_special = not seed.shared or need.only or need.sim or need.phone_only
-    if is_special and (reason := _not_for_it(seed, need)):
+    if (need.is_special or not seed.shared) and (reason := _not_for_it(seed, need)):
         return reason
     if not seed.enabled:
         return "disabled"
@@ -86,7 +91,7 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
         return "offline"
     if now < seed.tripped_until(rules):
         return "tripped"
-    if now < seed.resting_until():
+    if seed.rest_seconds and now < seed.resting_until():
         return "resting"
     if need.tried.get(seed.id, 0.0) > now:
         return "tried"
@@ -94,7 +99,7 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
         return "not known good"
     if need.parts > seed.quota_left(rules):
         return "quota used"
-    if 0 < seed.recipients_limit(rules) <= seed.recipients_used:
+    if seed.recipients_used and 0 < seed.recipients_limit(rules) <= seed.recipients_used:
         # It could still serve a recipient that it knows. A copy would have to know them all to say so, and the last recipients of a month
         # would each be looked for at every such seed: it is left alone until the month is over
         return "recipients used"

@@ -12,30 +12,14 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from router.domain.device import device_of_seed
-from router.domain.errors import Invalid
-from router.domain.message import Attempt, Lane, Message
-from router.domain.rules import Rules
+from router.domain.message import Attempt, Message
 
 ProcessState = Literal["Pending", "Cancelling", "Cancelled", "Processed", "Sent", "Delivered", "Failed"]
 PROCESS_STATES: tuple[ProcessState, ...] = get_args(ProcessState)
 
-MOST_RECIPIENTS: Final = 100
-LONGEST_ID: Final = 36
-LONGEST_TEXT: Final = 65535
-"""Characters of a text, and of a data message's base64."""
-LONGEST_RECIPIENT: Final = 128
-"""Characters of one that is taken as it is: a number nobody checked, or a ciphertext."""
-SHORTEST_TTL_SECONDS: Final = 5
-EXPEDITED: Final = 100
-"""From this priority on a message passes the phone's own limits, upstream; here it goes in the first lane."""
-
 UNRECORDED_SECONDS: Final = 60.0
 """A recipient without a record is still being accepted for so long; after that the timekeeper has undone it."""
 _NEVER_ACCEPTED: Final = "it was never accepted: the router stopped meanwhile, nothing was sent or charged"
-
-_USER_DATA_OCTETS: Final = 140
-_PORT_HEADER_OCTETS: Final = 7
-_PORT_AND_PART_HEADER_OCTETS: Final = 12
 
 
 class Submission(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -166,60 +150,3 @@ def _first_times(histories: Sequence[Sequence[_Moment]]) -> dict[ProcessState, f
         present[place] = state
         found.setdefault(_sum(count), at)
     return found
-
-
-# What may be asked for
-
-
-class Lifetime(msgspec.Struct, frozen=True):
-    """When a message may be sent, Unix seconds. `not_before` 0 = at once."""
-
-    not_before: float
-    expires_at: float
-
-
-def lifetime(
-    now: float, rules: Rules, *, ttl_seconds: int | None = None, valid_until: float | None = None, schedule_at: float | None = None
-) -> Lifetime:
-    """From what the client said; without an end it is the rule's time for a plain SMS, from when it may be sent. Raises `Invalid`."""
-    if ttl_seconds is not None and valid_until is not None:
-        raise Invalid("ttl", "give either ttl or validUntil, not both")
-    if ttl_seconds is not None and ttl_seconds < SHORTEST_TTL_SECONDS:
-        raise Invalid("ttl", f"at least {SHORTEST_TTL_SECONDS} seconds")
-    if valid_until is not None and valid_until <= now:
-        raise Invalid("validUntil", "must be in the future")
-    if schedule_at is not None and schedule_at <= now:
-        raise Invalid("scheduleAt", "must be in the future")
-    if ttl_seconds is not None:
-        field, expires_at = "ttl", now + ttl_seconds
-    elif valid_until is not None:
-        field, expires_at = "validUntil", valid_until
-    else:
-        field, expires_at = "scheduleAt", (schedule_at or now) + rules.sms_seconds
-    if expires_at - now > rules.longest_seconds:
-        raise Invalid(field, f"a message may wait {rules.longest_seconds:.0f} seconds at the most")
-    if schedule_at is not None and schedule_at > expires_at:
-        raise Invalid("scheduleAt", "must not be after the message's time is over")
-    return Lifetime(schedule_at or 0.0, expires_at)
-
-
-def lane_of(priority: int, recipients: int) -> Lane:
-    """In which lane it waits.
-
-    The first lane is not only for what is expedited: SMSGate's clients send codes with the default priority, 0, and a code that waits
-    behind notifications is late. A code is for one phone, though; what goes to several at that priority is none, and must not stand
-    before other people's codes.
-    """
-    if priority < 0:
-        return "bulk"
-    return "otp" if priority >= EXPEDITED or recipients == 1 else "notification"
-
-
-def count_data_parts(octets: int) -> int:
-    """Parts of a data message: 140 octets each, less the header with its port, and where there are several with their number.
-
-    Source: 3GPP TS 23.040, 9.2.3.24.1 and .4: a length octet, 6 octets for a 16-bit port, 5 for the number of a part.
-    """
-    if octets <= _USER_DATA_OCTETS - _PORT_HEADER_OCTETS:
-        return 1
-    return -(-octets // (_USER_DATA_OCTETS - _PORT_AND_PART_HEADER_OCTETS))

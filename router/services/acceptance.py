@@ -120,14 +120,16 @@ class Acceptance:
             defaults.phone_hourly_limit if limits.phone_hourly is None else limits.phone_hourly,
         )
 
-    async def prepare(self, account: Account, numbers: Sequence[Number], only: str = "") -> list[Number]:
+    async def prepare(
+        self, account: Account, numbers: Sequence[Number], only: str = "", *, may_be_ported: bool = True
+    ) -> Sequence[Number]:
         """What has to be known before anything is charged: the carriers that the numbers were ported to, and who can serve them.
 
         Raises `Unavailable` where the queue is full.
         """
         if self._publisher.depth >= self._settings.max_queue_length:
             raise Unavailable("the queue is full", retry_after_seconds=5)
-        known = await self._ported(numbers)
+        known = await self._ported(numbers) if may_be_ported else numbers
         if not self.serves(account, known, only):
             await self._presence.look_again()
         return known
@@ -218,8 +220,8 @@ class Acceptance:
     async def _withdraw(self, plan: Plan, drafts: Sequence[Draft], reason: str) -> bool:
         """Takes back what was recorded, as if it had never been asked for.
 
-        False where one of them was queued after all and has gone too far: then all of them count as accepted, and those that were taken back
-        stay cancelled.
+        False where one of them was queued after all and has gone too far: then all of them count as accepted, and those that were taken
+        back stay cancelled.
         """
         decide = partial(_take_back, reason=reason)
         done = await self._transitions.apply([Step(draft.message.id, decide) for draft in drafts])
@@ -250,13 +252,3 @@ def check_idempotency_key(key: str) -> None:
     """Raises `Invalid`."""
     if len(key) > _LONGEST_KEY:
         raise Invalid("Idempotency-Key", f"at most {_LONGEST_KEY} characters")
-
-
-def check_text(field: str, text: str, longest: int) -> None:
-    """Raises `Invalid` for what no phone can send."""
-    if len(text) > longest:
-        raise Invalid(field, f"at most {longest} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise Invalid(field, "holds half of a surrogate pair") from None

@@ -34,6 +34,8 @@ _HOLD_MARGIN_SECONDS = 30.0
 _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 0.5
 _SWEEP = 200
+_PAGE = 500
+_PAGES = 20
 TOO_OLD = "waited too long"
 
 
@@ -69,13 +71,9 @@ class Courier:
 
     async def _begin(self) -> int:
         now = self._clock.now()
-        # Each target that is full has something under way, so there are never more of these than deliveries under way
-        due = await self._store.deliveries.due(self._store.batch(), now, 2 * self._rules.total)
         wanted: dict[str, tuple[Due, list[Try]]] = {}
-        for item in due:
-            if item.target not in wanted and (room := self._targets.room(item.target, now)):
-                wanted[item.target] = (item, [self._targets.begin(item.target, now) for _ in range(room)])
         try:
+            await self._choose(wanted, now)
             claimed = await self._claim([(item, len(places)) for item, places in wanted.values()], now)
             for stored in claimed:
                 self._start(stored, wanted[stored.delivery.target][1].pop())
@@ -84,6 +82,16 @@ class Courier:
                 for unused in places:
                     self._targets.end(unused, now, is_success=None)
         return len(claimed)
+
+    async def _choose(self, wanted: dict[str, tuple[Due, list[Try]]], now: float) -> None:
+        """Targets that have room, the longest due first; targets without may stand before them, so further pages are looked at."""
+        for page in range(_PAGES):
+            due = await self._store.deliveries.due(self._store.batch(), now, _PAGE, page * _PAGE)
+            for item in due:
+                if item.target not in wanted and (room := self._targets.room(item.target, now)):
+                    wanted[item.target] = (item, [self._targets.begin(item.target, now) for _ in range(room)])
+            if len(due) < _PAGE or self._targets.in_flight >= self._rules.total:
+                return
 
     async def _claim(self, wanted: Sequence[tuple[Due, int]], now: float) -> list[StoredDelivery]:
         batch = self._store.batch()

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -155,18 +154,18 @@ class Devices:
         await batch.run()
 
     def _list(self, batch: Batch, device: Device, number: int, seed_id: str, word: Told, kept: SimKept, now: float) -> None:
-        seed = Seed(
-            id=seed_id, device=device.id, sim=number, account=device.account, shared=device.shared, kind=_KIND, lps=kept.lps,
-            carrier=kept.carrier_before,
-        )  # fmt: skip
         if kept.enrolled:
+            seed = Seed(id=seed_id, lps=kept.lps, carrier=kept.carrier_before, account=kept.account, shared=kept.shared)
             if kept.carrier != kept.carrier_before:
-                self._store.seeds.move(batch, seed, pool_of(kept.carrier, device.account, shared=device.shared))
+                self._store.seeds.move(batch, seed, pool_of(kept.carrier, kept.account, shared=kept.shared))
             Seeds.mark_changed(batch, seed_id, now)
         else:
             country = country_of_carrier(kept.carrier) if kept.carrier else None
-            enrolled = msgspec.structs.replace(seed, msisdn=word.msisdn, carrier=kept.carrier, country=country or "")
-            self._store.seeds.enrol(batch, enrolled, device.token_hash, now)
+            seed = Seed(
+                id=seed_id, device=device.id, sim=number, account=device.account, shared=device.shared, kind=_KIND, msisdn=word.msisdn,
+                carrier=kept.carrier, country=country or "",
+            )  # fmt: skip
+            self._store.seeds.enrol(batch, seed, device.token_hash, now)
         if not kept.carrier:
             _log.warning("seed.carrier_unknown", seed=seed_id, hint="seedrouter seeds set ID --carrier MCCMNC")
         elif word.is_another or not kept.enrolled:
@@ -192,6 +191,12 @@ class Devices:
         if not found:
             raise NotFound("no such device")
         return found[0]
+
+    async def seeds_of(self, devices: Sequence[Device]) -> dict[str, Seed]:
+        """The seeds of these phones, by their ids; those of SIMs that are gone are not among them."""
+        ids = [seed_id for device in devices for seed_id in device.seed_ids]
+        found = await self._store.seeds.load(self._store.batch(), ids, self._clock.now())
+        return {seed.id: seed for seed in found if seed is not None}
 
     async def delete(self, device_id: str, account_id: str = "") -> None:
         """A phone of that account, or of any: it hears 401, and what it held moves when its leases are over. Raises `NotFound`."""

@@ -121,7 +121,7 @@ class Postman:
             return Outcome(None, f"no answer within {self._timeout_seconds:g} s")
         except (Refused, Invalid) as error:
             return Outcome(None, f"not called: {error}")
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return Outcome(None, _words(error))
 
     async def _follow(self, url: str, body: bytes, headers: Callable[[], Mapping[str, str]]) -> Outcome:

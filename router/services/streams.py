@@ -15,6 +15,8 @@ from router.store.store import Store
 
 _log = structlog.get_logger()
 _AGAIN_SECONDS = 1.0
+_PATIENCE_SECONDS = 2.0
+_MOST_PATIENCE_SECONDS = 16.0
 _KEPT = 100
 _ENQUEUED = "MessageEnqueued"
 
@@ -22,7 +24,8 @@ _ENQUEUED = "MessageEnqueued"
 class EventStream:
     """One phone's stream. `wake` is set when there is something to say, and `take` says what.
 
-    A phone hears that it has messages once a second at the most, since each time it begins its pull anew.
+    A phone hears that it has messages once a second at the most, since each time it begins its pull anew; and that what it has heard of is
+    still there more and more seldom, or a pull over a slow network would never end.
     """
 
     def __init__(self, device_id: str) -> None:
@@ -31,11 +34,20 @@ class EventStream:
         self._news: deque[News] = deque(maxlen=_KEPT)
         self._has_messages = False
         self._said_at = float("-inf")
+        self._patience_seconds = _PATIENCE_SECONDS
 
     def set(self) -> None:
-        """One of its SIMs may have something to fetch."""
+        """One of its SIMs has something new to fetch."""
+        self._patience_seconds = _PATIENCE_SECONDS
         self._has_messages = True
         self.wake.set()
+
+    def remind(self) -> None:
+        """One of its SIMs has something to fetch."""
+        if time.monotonic() - self._said_at >= self._patience_seconds:
+            self._patience_seconds = min(2 * self._patience_seconds, _MOST_PATIENCE_SECONDS)
+            self._has_messages = True
+            self.wake.set()
 
     def add(self, news: News) -> None:
         if news.event == _ENQUEUED:

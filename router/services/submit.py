@@ -15,8 +15,9 @@ from router.domain.message import Dialect, Kind, Lane, Message
 from router.domain.numbering import Number, parse_number
 from router.domain.rules import Rules
 from router.domain.segments import count_segments
+from router.domain.texts import check_text
 from router.queue.entries import QueuePublisher
-from router.services.acceptance import Acceptance, Draft, check_idempotency_key, check_text
+from router.services.acceptance import Acceptance, Draft, check_idempotency_key
 from router.services.accounts import AccountDirectory
 from router.services.presence import Presence
 from router.services.transitions import Transitions

@@ -17,9 +17,22 @@ _LOOK_EVERY_SECONDS = 1.0
 
 
 class Wakes(Protocol):
-    """An `asyncio.Event`, or what does as much."""
+    """What an open line has waiting."""
 
-    def set(self) -> None: ...
+    def set(self) -> None:
+        """There is something new to fetch."""
+        ...
+
+    def remind(self) -> None:
+        """There is something to fetch, maybe what it has heard of."""
+        ...
+
+
+class Waiting(asyncio.Event):
+    """For a line that fetches when it is woken, whatever for."""
+
+    def remind(self) -> None:
+        self.set()
 
 
 W = TypeVar("W", bound=Wakes)
@@ -96,4 +109,5 @@ class Waiters:
         await batch.run()
         for seed_id, count in zip(seeds, await counts.run(), strict=True):
             if count:
-                self.wake(seed_id)
+                for event in self._events.get(seed_id, ()):
+                    event.remind()

@@ -89,10 +89,10 @@ class Deliveries:
             repr(delivery.made_at), REMEMBERED_SECONDS,
         )  # fmt: skip
 
-    async def due(self, batch: Batch, now: float, limit: int) -> list[Due]:
-        """Targets at which something is due, the longest first, up to `limit` of each shard. Runs the (empty) batch."""
+    async def due(self, batch: Batch, now: float, limit: int, skip: int = 0) -> list[Due]:
+        """Targets at which something is due, the longest first, up to `limit` of each shard after `skip`. Runs the (empty) batch."""
         for shard in range(self._shards):
-            batch.add("ZRANGEBYSCORE", self._key(shard, "targets"), "-inf", repr(now), "WITHSCORES", "LIMIT", 0, limit)
+            batch.add("ZRANGEBYSCORE", self._key(shard, "targets"), "-inf", repr(now), "WITHSCORES", "LIMIT", skip, limit)
         found = [
             Due(shard, text(flat[i]), float(flat[i + 1])) for shard, flat in enumerate(await batch.run()) for i in range(0, len(flat), 2)
         ]

@@ -30,6 +30,9 @@ class SimKept(msgspec.Struct, frozen=True):
     carrier: str
     lps: float
     enrolled: bool
+    account: str
+    shared: bool
+    """As an operator may have changed it since."""
 
 
 class Devices:
@@ -105,8 +108,8 @@ class Devices:
 
     @staticmethod
     def parse_sim(answer: list[bytes]) -> SimKept:
-        before, carrier, lps, enrolled = map(text, answer)
-        return SimKept(before, carrier, float(lps or 0), enrolled == "1")
+        before, carrier, lps, enrolled, account, shared = map(text, answer)
+        return SimKept(before, carrier, float(lps or 0), enrolled == "1", account, shared != "0")
 
     @staticmethod
     def sim_gone(batch: Batch, seed_id: str) -> int:

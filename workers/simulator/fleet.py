@@ -19,6 +19,9 @@ from workers.simulator.client import Enrolment, SeedClient, Unanswered, enrol, o
 from workers.simulator.counts import Counts
 from workers.simulator.numbers import make_sims, split_by_carrier
 from workers.simulator.phone import WAIT_SECONDS, Phone
+from workers.simulator.smsgate.counts import AppCounts
+from workers.simulator.smsgate.fleet import AppOptions, make_app_phones, start_app_phones, sum_app_counts
+from workers.simulator.smsgate.phone import AppPhone
 
 ENROL_TRIES: Final = 8
 NO_LIMIT: Final = Quota(half_hour=0, hour=0, day=0)
@@ -40,6 +43,8 @@ class FleetOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Of randomness: the same seed, the same behaviour of each phone."""
     first_number: int = 0
     """The first phone of each carrier has this number in its IMSI and MSISDN."""
+    apps: AppOptions | None = None
+    """Phones that run SMSGate's app, beside those of `count` or `carriers`."""
     quota: Quota = NO_LIMIT
     """Sent at enrolment; no limit by default, for there are no real SIM cards to lose."""
     wait_seconds: float = WAIT_SECONDS
@@ -59,14 +64,20 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     totals: Counts
     by_carrier: dict[str, Counts]
     undelivered_reports: int = 0
+    apps: AppCounts | None = None
+    """What the phones with SMSGate's app did; None where there are none."""
 
 
 class Fleet:
-    """Phones that share one HTTP session and one ledger. As a context manager it starts, and stops in order."""
+    """Phones that share one HTTP session and one ledger. As a context manager it starts, and stops in order.
+
+    `phones` speak the seed API, `app_phones` run SMSGate's app; what is said of the fleet is of both.
+    """
 
     def __init__(self, options: FleetOptions) -> None:
         self.options = options
-        sims = make_sims(options.carriers or split_by_carrier(options.count), options.first_number)
+        carriers = split_by_carrier(options.count) if options.carriers is None else options.carriers
+        sims = make_sims(carriers, options.first_number)
         self.air = Air(options.ledger)
         self.phones = [
             Phone(
@@ -78,12 +89,13 @@ class Fleet:
             )
             for sim in sims
         ]
+        self.app_phones = make_app_phones(options.apps, self.air) if options.apps is not None else []
         self._rng = random.Random(f"{options.seed}/fleet")
         self._session: aiohttp.ClientSession | None = None
         self._undelivered = 0
 
     def __repr__(self) -> str:
-        return f"<Fleet {self.alive_count}/{len(self.phones)} alive sent={self.sent_count}>"
+        return f"<Fleet {self.alive_count}/{len(self._all)} alive sent={self.sent_count}>"
 
     async def __aenter__(self) -> Self:
         try:
@@ -98,70 +110,88 @@ class Fleet:
 
     @property
     def alive_count(self) -> int:
-        return sum(phone.alive for phone in self.phones)
+        return sum(phone.alive for phone in self._all)
 
     @property
     def sent_count(self) -> int:
-        return sum(phone.sent_count for phone in self.phones)
+        return sum(phone.sent_count for phone in self._all)
 
     @property
     def holding(self) -> int:
-        return sum(phone.holding for phone in self.phones)
+        return sum(phone.holding for phone in self._all)
+
+    @property
+    def _all(self) -> "list[Phone | AppPhone]":
+        return [*self.phones, *self.app_phones]
 
     async def start(self) -> None:
         """Enrol the phones, in order and some at once, and power each on. Raises Unanswered, EnrolmentRefused."""
         session = self._session = open_session()
-        waiting = iter(self.phones)
+        waiting, apps = iter(self.phones), iter(self.app_phones)
         starters = [asyncio.create_task(self._start_each(waiting, session)) for _ in range(self.options.enrol_at_once)]
+        starters += [asyncio.create_task(self._start_apps(apps, session)) for _ in range(self.options.enrol_at_once)]
         try:
             await asyncio.gather(*starters)
         finally:
             for starter in starters:
                 starter.cancel()
-        log.info("fleet_started", phones=len(self.phones))
+        log.info("fleet_started", phones=len(self.phones), app_phones=len(self.app_phones))
 
     async def stop(self) -> FleetReport:
         """No new pulls; permitted sends end and reports are delivered, for `stop_seconds` at most; then the session closes."""
-        for phone in self.phones:
+        for phone in self._all:
             phone.switch_off()
-        self._undelivered += sum(await asyncio.gather(*(phone.wait_silent(self.options.stop_seconds) for phone in self.phones)))
+        self._undelivered = sum(await asyncio.gather(*(phone.wait_silent(self.options.stop_seconds) for phone in self._all)))
         if self._session is not None:
             await self._session.close()
         self.air.close()
         return self.report()
 
-    def kill(self, count: int, *, carrier: str | None = None, rng: random.Random | None = None) -> list[Phone]:
-        """Kill so many of the phones alive (all, if they are fewer), of one carrier if given; returns them."""
-        alive = [phone for phone in self.phones if phone.alive and carrier in (None, phone.carrier)]
+    def kill(
+        self, count: int, *, carrier: str | None = None, rng: random.Random | None = None
+    ) -> "list[Phone | AppPhone]":
+        """Kill so many of the phones alive (all, if they are fewer), of one carrier (by the first SIM) if given; returns them."""
+        alive = [phone for phone in self._all if phone.alive and carrier in (None, phone.carrier)]
         killed = (rng or self._rng).sample(alive, min(count, len(alive)))
         for phone in killed:
             phone.kill()
         return killed
 
-    def revive(self, phones: Iterable[Phone] | None = None) -> None:
+    def revive(self, phones: "Iterable[Phone | AppPhone] | None" = None) -> None:
         """Power on these phones, or all."""
-        for phone in self.phones if phones is None else phones:
+        for phone in self._all if phones is None else phones:
             phone.revive()
 
     def report(self) -> FleetReport:
         """Counts up to now."""
         totals = Counts()
         by_carrier: dict[str, Counts] = {}
-        for phone in self.phones:
-            totals.add(phone.counts)
-            by_carrier.setdefault(phone.carrier, Counts()).add(phone.counts)
+        of_seeds = [(phone.carrier, phone.counts) for phone in self.phones]
+        of_apps = [counted for phone in self.app_phones for counted in phone.counts_by_carrier]
+        for carrier, counts in (*of_seeds, *of_apps):
+            totals.add(counts)
+            by_carrier.setdefault(carrier, Counts()).add(counts)
         return FleetReport(
-            phones=len(self.phones),
+            phones=len(self._all),
             alive=self.alive_count,
             totals=totals,
             by_carrier=by_carrier,
             undelivered_reports=self._undelivered,
+            apps=sum_app_counts(self.app_phones) if self.app_phones else None,
         )
 
     async def _start_each(self, waiting: Iterator[Phone], session: aiohttp.ClientSession) -> None:
         for phone in waiting:
             token = await self._enrol(phone, session)
             phone.start(SeedClient(session, self.options.url, phone.imsi, token))
+
+    async def _start_apps(self, waiting: Iterator[AppPhone], session: aiohttp.ClientSession) -> None:
+        if self.options.apps is None:
+            return
+        try:
+            await start_app_phones(waiting, session, self.options.url, self.options.apps)
+        except TimeoutError:
+            raise Unanswered("the router does not answer registrations") from None
 
     async def _enrol(self, phone: Phone, session: aiohttp.ClientSession) -> str:
         enrolment = Enrolment(

@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from router.api.operator import accounts, messages, portability, queue, seeds
+from router.api.operator import accounts, messages, portability, queue, seeds, webhooks
 from router.api.parts import bearer_of, parts_of
 
 
@@ -16,7 +16,14 @@ async def _is_operator(connection: "ASGIConnection[Any, Any, Any, Any]", _: Base
 
 router = Router(
     "/operator/v1",
-    route_handlers=[*accounts.HANDLERS, *seeds.HANDLERS, *messages.HANDLERS, queue.state, portability.import_numbers],
+    route_handlers=[
+        *accounts.HANDLERS,
+        *seeds.HANDLERS,
+        *messages.HANDLERS,
+        *webhooks.HANDLERS,
+        queue.state,
+        portability.import_numbers,
+    ],
     guards=[_is_operator],
     tags=["Operator"],
 )

@@ -144,21 +144,24 @@ class TemplateSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuotaBody(Body, frozen=True):
-    """Parts per window; null = as it is (at first: the router's setting), 0 = no limit."""
+    """Parts per window, and distinct recipients per UTC month; null = as it is (at first: the router's setting), 0 = no limit."""
 
     half_hour: int | None = None
     hour: int | None = None
     day: int | None = None
+    recipients: int | None = None
 
 
 class NewSeed(Body, frozen=True):
-    """`carrier`: where it is not given, the IMSI's, else the MSISDN's."""
+    """`carrier`: where it is not given, the IMSI's, else the MSISDN's. `shared` false: it serves its `account` only."""
 
     imsi: str
     msisdn: str | None = None
     carrier: str | None = None
     pace_seconds: float | None = None
     quota: QuotaBody | None = None
+    account: str | None = None
+    shared: bool | None = None
 
 
 class SeedChange(Body, frozen=True):
@@ -170,6 +173,8 @@ class SeedChange(Body, frozen=True):
     msisdn: str | None = None
     pace_seconds: float | None = None
     quota: QuotaBody | None = None
+    account: str | None = None
+    shared: bool | None = None
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -181,7 +186,14 @@ class Windows(msgspec.Struct, frozen=True):
 
 
 class SeedView(msgspec.Struct, frozen=True, kw_only=True):
-    """`in_flight`, `capacity` and quotas count parts. `lps` is null before its first ping, `tripped_until` while it is not."""
+    """`in_flight`, `capacity` and quotas count parts. `lps` is null before its first ping, `tripped_until` while it is not.
+
+    `carrier` is empty where a phone does not tell it: such a SIM has to be corrected before it serves anything but what is bound to it.
+    `device`, `sim`: which phone of SMSGate's app, and which SIM there. `shared` false: it serves its `account` only.
+    `recipients_used`: distinct ones this month, counted while there is a limit (`recipients_limit`, 0 = none). `parts_left`,
+    `recipients_left`: what is left of the tightest quota, null where there is none. `rest_seconds`: what it was taught by limit errors to
+    rest after each message; `resting_until` is null while it does not.
+    """
 
     imsi: str
     msisdn: str
@@ -199,6 +211,16 @@ class SeedView(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int
     quota_used: Windows
     quota_limits: Windows
+    parts_left: int | None
+    recipients_used: int
+    recipients_limit: int
+    recipients_left: int | None
+    rest_seconds: float
+    resting_until: float | None
+    account: str
+    shared: bool
+    device: str
+    sim: int
     consecutive_failures: int
     tripped_until: float | None
     failure_share: float

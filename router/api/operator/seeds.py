@@ -14,7 +14,8 @@ from router.domain.seed import Quota, Seed
 
 
 def _fields(seed: Seed, now: float, rules: Rules) -> dict[str, Any]:
-    tripped_until = seed.tripped_until(rules)
+    tripped_until, resting_until = seed.tripped_until(rules), seed.resting_until()
+    recipients_limit = seed.recipients_limit(rules)
     return {
         "imsi": seed.id, "msisdn": seed.msisdn, "type": seed.kind, "carrier": seed.carrier,
         "carrier_name": carrier_name(seed.carrier) if seed.carrier else "", "country": seed.country, "enrolled": seed.enrolled,
@@ -23,7 +24,11 @@ def _fields(seed: Seed, now: float, rules: Rules) -> dict[str, Any]:
         "quota_used": Windows(*seed.used), "quota_limits": Windows(*seed.quota_limits(rules)),
         "consecutive_failures": seed.consecutive_failures, "tripped_until": tripped_until if tripped_until > now else None,
         "failure_share": round(seed.failure_share(), 4), "seconds_to_sent": seed.seconds_to_sent,
-        "sent": seed.sent, "failed": seed.failed,
+        "sent": seed.sent, "failed": seed.failed, "account": seed.account, "shared": seed.shared, "device": seed.device, "sim": seed.sim,
+        "parts_left": seed.quota_left(rules) if any(seed.quota_limits(rules)) else None,
+        "recipients_used": seed.recipients_used, "recipients_limit": recipients_limit,
+        "recipients_left": max(0, recipients_limit - seed.recipients_used) if recipients_limit else None,
+        "rest_seconds": seed.rest_seconds, "resting_until": resting_until if resting_until > now else None,
     }  # fmt: skip
 
 
@@ -42,12 +47,16 @@ def _quota(given: QuotaBody | None, before: Quota) -> Quota | None:
 async def enrol(request: "Request[Any, Any, Any]", data: NewSeed) -> SeedEnrolled:
     """Makes a seed dispatchable and gives it a new token; an older one is void."""
     parts = parts_of(request)
+    if data.account:
+        await parts.admin.get(data.account)
     seed, token = await parts.seeds.enrol(
         data.imsi,
         msisdn=data.msisdn or "",
         carrier=data.carrier or "",
         pace_seconds=data.pace_seconds or 0.0,
         quota=_quota(data.quota, Quota()),
+        account=data.account or "",
+        shared=data.shared is not False,
     )
     return SeedEnrolled(**_fields(seed, parts.clock.now(), parts.settings.rules()), token=token)
 
@@ -74,6 +83,8 @@ async def show_seed(request: "Request[Any, Any, Any]", imsi: str) -> SeedView:
 async def change_seed(request: "Request[Any, Any, Any]", imsi: str, data: SeedChange) -> SeedView:
     """Changes what is given. A draining seed keeps what it holds and is given nothing new."""
     registry = parts_of(request).seeds
+    if data.account:
+        await parts_of(request).admin.get(data.account)
     quota = None if data.quota is None else _quota(data.quota, (await registry.get(imsi)).quota)
     seed = await registry.change(
         imsi,
@@ -83,6 +94,8 @@ async def change_seed(request: "Request[Any, Any, Any]", imsi: str, data: SeedCh
         msisdn=data.msisdn,
         pace_seconds=data.pace_seconds,
         quota=quota,
+        account=data.account,
+        shared=data.shared,
     )
     return _view(request, seed)
 

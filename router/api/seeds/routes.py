@@ -12,6 +12,7 @@ from router.api.parts import answer, answers, bearer_of, parts_of
 from router.api.problems import describe
 from router.domain.errors import Invalid
 from router.services.outbox import Handed, Report
+from router.services.waiters import Waiting
 
 
 class StaleReport(msgspec.Struct, frozen=True):
@@ -52,7 +53,7 @@ async def messages(
     parts, known = parts_of(request), request.scope["state"]["seed"]
     limit = min(max, parts.settings.max_messages_per_pull)
     deadline = asyncio.get_running_loop().time() + min(wait, parts.settings.max_wait_seconds)
-    async with parts.outbox.waiters.waiting({imsi: known.carrier}, asyncio.Event()) as event:
+    async with parts.outbox.waiters.waiting({imsi: known.pool}, Waiting()) as event:
         client = asyncio.create_task(_left(request))
         try:
             await asyncio.wait({client}, timeout=min(wait, parts.outbox.rest_of_seconds(imsi)))
@@ -60,7 +61,7 @@ async def messages(
                 event.clear()
                 if client.done():
                     return []
-                if handed := await parts.outbox.fetch(imsi, known.carrier, limit, known.token_hash):
+                if handed := await parts.outbox.fetch(imsi, known.pool, limit, known.token_hash):
                     return handed
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0 or parts.closing.is_set():
@@ -90,7 +91,7 @@ async def reports(request: "Request[Any, Any, Any]", imsi: str, data: list[Repor
     parts, known = parts_of(request), request.scope["state"]["seed"]
     if len(data) > parts.settings.max_reports_per_call:
         raise Invalid("reports", f"at most {parts.settings.max_reports_per_call} in one call")
-    accepted, stale = await parts.outbox.report(imsi, known.carrier, data)
+    accepted, stale = await parts.outbox.report(imsi, known.pool, data)
     return answer(ReportsTaken(accepted, len(stale), [StaleReport(report.id, report.attempt) for report in stale]))
 
 

@@ -3,11 +3,18 @@
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from router.api.smsgate import devices, health, inbox, mobile, settings, tokens
+from router.api.smsgate import devices, events, health, inbox, mobile, mobile_messages, settings, tokens, webhooks
 from router.api.smsgate.unknown import error_response
 
-_THIRD_PARTY: list[ControllerRouterHandler] = [*tokens.HANDLERS, *health.HANDLERS, *devices.HANDLERS, *settings.HANDLERS, *inbox.HANDLERS]
-_MOBILE: list[ControllerRouterHandler] = [*mobile.HANDLERS]
+_THIRD_PARTY: list[ControllerRouterHandler] = [
+    *tokens.HANDLERS,
+    *health.HANDLERS,
+    *devices.HANDLERS,
+    *settings.HANDLERS,
+    *inbox.HANDLERS,
+    *webhooks.HANDLERS,
+]
+_MOBILE: list[ControllerRouterHandler] = [*mobile.HANDLERS, *mobile_messages.HANDLERS, *events.HANDLERS, *webhooks.MOBILE_HANDLERS]
 
 
 def _both(path: str, handlers: list[ControllerRouterHandler]) -> list[Router]:

@@ -23,6 +23,7 @@ class DeviceView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def view(device: Device) -> DeviceView:
+    """A phone as both APIs show it."""
     created_at, updated_at, last_seen = map(format_time, (device.created_at, device.updated_at, device.last_seen))
     return DeviceView(device.id, device.name, created_at, updated_at, last_seen)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,12 +52,18 @@ class _Line(ASGIResponse):
     async def _talk(self, stream: EventStream, left: "asyncio.Task[None]", send: "Send") -> None:
         """The first bytes go at once: some clients wait for them before they call the stream open."""
         said = _KEEPALIVE
+        said_at = 0.0
         while not left.done() and not self._closing.is_set():
-            await send({"type": "http.response.body", "body": said, "more_body": True})
-            seconds = max(0.01, stream.rest_seconds()) if stream.is_holding_back else _KEEPALIVE_SECONDS
+            if said:
+                await send({"type": "http.response.body", "body": said, "more_body": True})
+                said_at = time.monotonic()
+            quiet = said_at + _KEEPALIVE_SECONDS - time.monotonic()
+            seconds = min(quiet, max(0.01, stream.rest_seconds())) if stream.is_holding_back else quiet
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stream.wake.wait(), seconds)
-            said = b"".join(map(_wire, stream.take())) or _KEEPALIVE
+                await asyncio.wait_for(stream.wake.wait(), max(0.0, seconds))
+            said = b"".join(map(_wire, stream.take()))
+            if not said and time.monotonic() >= said_at + _KEEPALIVE_SECONDS:
+                said = _KEEPALIVE
 
 
 async def _leave(receive: "Receive", stream: EventStream) -> None:
@@ -71,3 +78,6 @@ async def events(request: "Request[Any, Any, Any]") -> ASGIResponse:
     """MessageEnqueued, MessageCancelled, WebhooksUpdated, SettingsUpdated, MessagesExportRequested, as they happen; nothing is repeated."""
     parts, device = parts_of(request), device_of(request)
     return _Line(parts.streams.open(device.id, await parts.phones.pools(device)), parts.closing)
+
+
+HANDLERS = [events]

@@ -131,3 +131,6 @@ def _time(text: str) -> float | None:
         return None
 
 
+
+
+HANDLERS = [messages, report]

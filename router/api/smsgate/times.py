@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from router.domain.errors import Invalid
 
+_FIRST, _LAST = -2_208_988_800.0, 253_402_214_400.0
+"""1900 and the last day of 9999: what every client can read again."""
 _SHAPE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d):?(\d\d))?", re.ASCII)
 
 
@@ -20,8 +22,10 @@ def parse_time(text: str, field: str = "time") -> float:
     zone = "+00:00" if zulu or hours is None else f"{hours}:{minutes}"
     try:
         whole = datetime.fromisoformat(f"{date}T{time}{zone}").timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         raise Invalid(field, "there is no such time") from None
+    if not _FIRST <= whole <= _LAST:
+        raise Invalid(field, "a time from 1900 to 9999")
     return whole + float(f"0{fraction or ''}")
 
 

@@ -10,6 +10,7 @@ from litestar.types import ControllerRouterHandler
 from router.api.parts import bearer_of, parts_of
 from router.api.smsgate.auth import authenticate, caller_of, check
 from router.api.smsgate.errors import Error
+from router.domain.errors import Invalid
 from router.domain.scopes import REFRESH
 from router.services.tokens import Minted
 
@@ -18,7 +19,8 @@ class NewToken(msgspec.Struct, frozen=True):
     """`ttl`: seconds; 0 or absent is the longest there is, and more is taken for that."""
 
     scopes: list[str]
-    ttl: int | None = None
+    ttl: int | str | None = None
+    """A text is refused here: else litestar would take it for the number that it spells."""
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -62,6 +64,8 @@ async def _refreshes(request: "Request[Any, Any, Any]") -> "Response[Error] | No
 async def grant(request: "Request[Any, Any, Any]", data: NewToken) -> Token:
     """A new access token with these scopes, and the refresh token that goes with it."""
     caller = caller_of(request)
+    if isinstance(data.ttl, str):
+        raise Invalid("ttl", "not an integer")
     return _token(await parts_of(request).tokens.mint(caller.account, caller.scopes, data.scopes, data.ttl))
 
 

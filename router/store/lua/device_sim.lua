@@ -6,7 +6,7 @@
 -- KEYS[2] quota:{id}       hash of buckets: see usage.lua
 -- KEYS[3] recipients:{id}  whom it has sent to
 -- ARGV    1 '1' = it is another card than the one that was in the slot, 2 kind, 3 msisdn, 4 carrier, 5 country ('' = nobody knows)
--- Answers {carrier before, carrier now, last ping, '1' = it is enrolled}.
+-- Answers {carrier before, carrier now, last ping, '1' = it is enrolled, account, '0' = it serves that account only}.
 -- Another card has another number, carrier, quotas and record: nothing that was learned or said of the old one is kept, but for being
 -- disabled by an operator, and for the bounds that an operator gave to the slot.
 local key = KEYS[1]
@@ -30,5 +30,5 @@ if known[4] == 'phone' then
   redis.call('HSET', key, 'enabled', '1')
   redis.call('HDEL', key, 'disabled_by')
 end
-local rest = redis.call('HMGET', key, 'lps', 'enrolled')
-return {before, carrier, rest[1] or '', rest[2] or ''}
+local rest = redis.call('HMGET', key, 'lps', 'enrolled', 'account', 'shared')
+return {before, carrier, rest[1] or '', rest[2] or '', rest[3] or '', rest[4] or ''}

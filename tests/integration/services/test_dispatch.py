@@ -232,7 +232,7 @@ async def test_fleet_copy(world: World) -> None:
     world.clock.advance(1)
     await world.registry.change(IMSI, draining=False)
     await world.fleet.refresh()
-    assert 1 == world.directory.ready("60302", "DZ", world.clock.at)
+    assert 1 == world.directory.ready("60302", world.clock.at)
     world.clock.advance(30)
     await world.registry.ping(IMSI, "+213661999999", "seed")
     await world.fleet.refresh()

@@ -288,7 +288,8 @@ class TestAuthenticate:
         [
             {"iss": "somebody"}, {"iss": None}, {"sub": "ac_another"}, {"user_id": "ac_another"}, {"jti": "x" * 21}, {"jti": None},
             {"exp": None}, {"exp": "2100000000"}, {"exp": 2.1e9}, {"exp": True}, {"iat": None}, {"iat": int(NOW) + 60},
-            {"nbf": int(NOW) + 60}, {"aud": "others"}, {"rev": 1}, {"rev": None}, {"scopes": "messages:send"}, {"scopes": None}, {"scopes": ["tokens:refresh"]},
+            {"nbf": int(NOW) + 60}, {"aud": "others"},
+            {"rev": 1}, {"rev": None}, {"scopes": "messages:send"}, {"scopes": None}, {"scopes": ["tokens:refresh"]},
             {"sub": 7}, {"jti": 7},
         ],
         ids=str,

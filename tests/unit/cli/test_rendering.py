@@ -91,6 +91,8 @@ def test_ago(at: float | None, text: str | None) -> None:
     [
         ({}, "online"),
         ({"tripped_until": 5.0}, "tripped"),
+        ({"resting_until": 5.0}, "resting"),
+        ({"carrier": ""}, "no carrier"),
         ({"draining": True}, "draining"),
         ({"online": False, "draining": True}, "offline"),
         ({"enabled": False, "online": False}, "disabled"),
@@ -98,7 +100,9 @@ def test_ago(at: float | None, text: str | None) -> None:
     ],
 )
 def test_state_of_a_seed(change: dict[str, Any], state: str) -> None:
-    seed = {"enrolled": True, "enabled": True, "online": True, "draining": False, "tripped_until": None}
+    seed = {"enrolled": True, "enabled": True, "online": True, "draining": False, "tripped_until": None} | {
+        "resting_until": None, "carrier": "60301",
+    }  # fmt: skip
 
     assert state_of(seed | change) == state
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from msgspec.structs import replace
 
 from tests.unit.simulator.fake_smsgate import PRIVATE_TOKEN, FakeSmsgate
 from tests.unit.simulator.smsgate_kit import QUICK, QUICK_TIMES, SIMS, but, device_of, play
@@ -243,17 +242,12 @@ def test_pulls_each_so_often_without_events(tmp_path: Path) -> None:
 
         assert 0 == phone.app.enqueued
 
-    often = but(times=QUICK_TIMES.__class__(**{**_fields(QUICK_TIMES), "poll_seconds": 0.05}))
-    assert play(story, tmp_path, often) == []
+    assert play(story, tmp_path, but(times=replace(QUICK_TIMES, poll_seconds=0.05))) == []
     assert play(story, tmp_path, prepare=_ping_each_second) == []
 
 
 def _ping_each_second(server: FakeSmsgate) -> None:
     server.settings = {"ping": {"interval_seconds": 1}, "gateway": {"notification_channel": "SSE_ONLY"}}
-
-
-def _fields(struct: Any) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def test_takes_every_kind_of_event(tmp_path: Path) -> None:
@@ -287,8 +281,7 @@ def test_a_stream_that_goes_silent_is_opened_again(tmp_path: Path) -> None:
     async def story(server: FakeSmsgate, phone: AppPhone) -> None:
         await eventually(lambda: phone.app.streams >= 3)
 
-    impatient = QUICK_TIMES.__class__(**{**_fields(QUICK_TIMES), "silence_seconds": 0.1})
-    assert play(story, tmp_path, but(times=impatient)) == []
+    assert play(story, tmp_path, but(times=replace(QUICK_TIMES, silence_seconds=0.1))) == []
 
 
 def test_a_stream_that_ends_in_order(tmp_path: Path) -> None:
@@ -311,7 +304,7 @@ def test_a_stream_that_ends_in_order(tmp_path: Path) -> None:
         phone.revive()
         await eventually(lambda: phone.is_streaming)
 
-    often = QUICK_TIMES.__class__(**{**_fields(QUICK_TIMES), "poll_seconds": 0.05})
+    often = replace(QUICK_TIMES, poll_seconds=0.05)
     assert play(again, tmp_path) == []
     assert play(not_again, tmp_path, but(reopens_ended_stream=False, times=often)) == []
 
@@ -416,7 +409,4 @@ def test_a_phone_that_was_never_started_is_nothing(tmp_path: Path) -> None:
             with pytest.raises(RuntimeError):
                 await phone.wait_registered()
 
-    began = time.monotonic()
     asyncio.run(run())
-    assert web is not None
-    assert time.monotonic() >= began
