@@ -23,7 +23,8 @@ class App:
 
     def __init__(self, stack: Stack, *sims: dict[str, Any], auth: str = "", url: str = "") -> None:
         self.http = httpx.Client(base_url=f"{url or stack.url}/mobile/v1", timeout=20.0)
-        body = {"name": "test phone", "simCards": list(sims or (SIM,))}
+        self.sims = list(sims or (SIM,))
+        body = {"name": "test phone", "simCards": self.sims}
         answer = self.http.post("/device", json=body, headers={"Authorization": auth or f"Bearer {private_token(stack)}"})
         assert answer.status_code == 201, answer.text
         self.account = answer.json()

@@ -14,6 +14,7 @@ import typer
 
 from router.cli.errors import CliError
 from router.cli.options import BrokerUrl, Host, OwnData, Port, RedisUrl
+from router.cli.simulate import Protocol
 
 if TYPE_CHECKING:
     from router.embedded import EmbeddedRedis
@@ -35,6 +36,9 @@ def up(
     redis_url: RedisUrl = None,
     broker_url: BrokerUrl = None,
     simulate: Annotated[int, typer.Option("--simulate", min=0, metavar="N", help="Run N simulated phones as well.")] = 0,
+    simulate_protocol: Annotated[
+        Protocol, typer.Option("--simulate-protocol", help="What these speak: the seed API, as SMSGate's app does, or half and half.")
+    ] = Protocol.SEEDS,
     open_seeds: Annotated[
         bool | None,
         typer.Option("--open-seeds", help="Any seed that pings may send, without enrolment: for closed networks only."),
@@ -49,7 +53,7 @@ def up(
     )
     check_urls(settings)
     configure_logs(settings.log_format, settings.log_level)
-    stack = Stack(settings, simulate=simulate)
+    stack = Stack(settings, simulate=simulate, simulate_protocol=simulate_protocol)
 
     async def introduce() -> None:
         _introduce(stack)
@@ -60,13 +64,14 @@ def up(
 class Stack:
     """A data folder, its Redis and the roles as child processes, from `run` until a signal or `request_stop`."""
 
-    def __init__(self, settings: "Settings", *, simulate: int = 0) -> None:
+    def __init__(self, settings: "Settings", *, simulate: int = 0, simulate_protocol: Protocol = Protocol.SEEDS) -> None:
         """Settings are taken as they are; port 0 becomes a free one at once. Raises `CliError`."""
         from workers.supervisor import Supervisor
 
         port = settings.port or _free_port(settings.host)
         self.settings = settings.model_copy(update={"data": settings.data.absolute(), "port": port})
         self.simulate = simulate
+        self.simulate_protocol = simulate_protocol
         self.secrets: Secrets | None = None
         self._supervisor = Supervisor()
         self._redis: EmbeddedRedis | None = None
@@ -155,7 +160,7 @@ class Stack:
             return Child(name, argv, environment | more, stop_grace_seconds=grace_seconds, ready_url=ready_url)
 
         children = [child("api", ready_url=f"{self.url}/health/ready"), child("dispatcher"), child("timekeeper"), child("courier")]
-        return [*children, child("simulate", str(self.simulate))] if self.simulate else children
+        return [*children, child("simulate", str(self.simulate), "--protocol", self.simulate_protocol)] if self.simulate else children
 
     def _write_run_file(self, path: Path) -> None:
         import msgspec

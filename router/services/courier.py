@@ -29,7 +29,7 @@ from router.store.store import Store
 T = TypeVar("T")
 
 _log = structlog.get_logger()
-_HOLD_MARGIN_SECONDS = 30.0
+_HOLD_MARGIN_SECONDS = 10.0
 """Beyond the time-out of a try: for what comes before and after it."""
 _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 0.5

@@ -10,6 +10,7 @@ from router.clock import Clock
 from router.domain import lifecycle
 from router.domain.errors import NotFound
 from router.domain.lifecycle import Decision
+from router.domain.lots import carrier_of_lot
 from router.domain.message import LANES, Lane, Message
 from router.domain.rules import Rules
 from router.queue.entries import LaneState
@@ -121,7 +122,7 @@ class Timekeeping:
         lots = await self._store.parking.lots(self._store.batch())
         parked = dict.fromkeys(metrics.CARRIERS, 0)
         for lot, count in (await self._store.parking.counts(self._store.batch(), lots)).items():
-            parked[metrics.carrier_label(lot)] += count
+            parked[metrics.carrier_label(carrier_of_lot(lot))] += count
         for carrier, count in parked.items():
             metrics.PARKED.labels(carrier).set(count)
         metrics.MESSAGES_OPEN.set(await self._store.timers.count(self._store.batch()))

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-import msgspec
 import structlog
 
 from router.clock import Clock
 from router.domain.addresses import target_of
-from router.domain.message import Event, Message
+from router.domain.events import Announcement
 from router.domain.webhooks import Webhook, body_of, delivery_id, device_of
 from router.store.deliveries import Delivery
 from router.store.store import Store
@@ -16,14 +15,6 @@ from router.store.store import Store
 _log = structlog.get_logger()
 _COPY_SECONDS = 1.0
 _KEPT = 10_000
-
-
-class Announcement(msgspec.Struct, frozen=True):
-    """Something has happened to a message. `at`: when, Unix seconds by the router's clock."""
-
-    message: Message
-    event: Event
-    at: float
 
 
 class WebhookDirectory:

@@ -16,6 +16,7 @@ from router.queue.publisher import publisher_for
 from router.redis_link import connect
 from router.secrets import Sealer, Secrets
 from router.services.transitions import Transitions
+from router.services.webhooks import Announcer
 from router.settings import Settings
 from router.store.store import Store
 
@@ -53,7 +54,7 @@ def wire(settings: Settings, secrets: Secrets) -> Wiring:
     publisher = publisher_for(broker)
     return Wiring(
         settings=settings, rules=rules, clock=clock, store=store, broker=broker, publisher=publisher,
-        transitions=Transitions(store, publisher, clock, rules),
+        transitions=Transitions(store, publisher, clock, rules, Announcer(store, clock)),
     )  # fmt: skip
 
 

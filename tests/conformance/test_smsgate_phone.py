@@ -31,8 +31,14 @@ def app(stack: Stack) -> Iterator[App]:
     made = App(stack).listen()
     wait_for(lambda: stack.http.get("/seeds").json(), "the phone to be online")
     yield made
-    made.close()
-    stack.operator("PATCH", f"/seeds/{made.id}.1", {"enabled": False})
+    retire(stack, made)
+
+
+def retire(stack: Stack, app: App) -> None:
+    """No later test's message goes to it."""
+    app.close()
+    for number in range(len(app.sims)):
+        stack.operator("PATCH", f"/seeds/{app.id}.{number + 1}", {"enabled": False})
 
 
 @pytest.fixture
@@ -124,6 +130,7 @@ def test_a_phone_that_leaves_is_gone(stack: Stack) -> None:
     phone.close()
 
     wait_for(lambda: not _listed(stack, phone), "the phone to be offline", 20)
+    retire(stack, phone)
 
 
 def test_cancelled_while_it_has_it(app: App, send: Callable[..., str], stack: Stack) -> None:
@@ -152,7 +159,7 @@ def test_two_sims_are_two_seeds(stack: Stack) -> None:
         message = phone.take(answer.json()["reference_id"])
         phone.report(message, "Sent")
         found[number] = message["simNumber"]
-    phone.close()
+    retire(stack, phone)
 
     assert {NUMBER: 1, "+213771234567": 2} == found
 

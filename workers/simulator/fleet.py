@@ -93,6 +93,7 @@ class Fleet:
         self._rng = random.Random(f"{options.seed}/fleet")
         self._session: aiohttp.ClientSession | None = None
         self._undelivered = 0
+        self._unsaid = 0
 
     def __repr__(self) -> str:
         return f"<Fleet {self.alive_count}/{len(self._all)} alive sent={self.sent_count}>"
@@ -141,7 +142,13 @@ class Fleet:
         """No new pulls; permitted sends end and reports are delivered, for `stop_seconds` at most; then the session closes."""
         for phone in self._all:
             phone.switch_off()
-        self._undelivered = sum(await asyncio.gather(*(phone.wait_silent(self.options.stop_seconds) for phone in self._all)))
+        seconds = self.options.stop_seconds
+        undelivered, unsaid = await asyncio.gather(
+            asyncio.gather(*(phone.wait_silent(seconds) for phone in self.phones)),
+            asyncio.gather(*(phone.wait_silent(seconds) for phone in self.app_phones)),
+        )
+        self._undelivered += sum(undelivered)
+        self._unsaid = sum(unsaid)
         if self._session is not None:
             await self._session.close()
         self.air.close()
@@ -176,7 +183,7 @@ class Fleet:
             alive=self.alive_count,
             totals=totals,
             by_carrier=by_carrier,
-            undelivered_reports=self._undelivered,
+            undelivered_reports=self._undelivered + self._unsaid,
             apps=sum_app_counts(self.app_phones) if self.app_phones else None,
         )
 

@@ -10,11 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from router.domain.errors import Unavailable
+from router.domain.events import Announcement
 from router.domain.message import Attempt, Event, Message
 from router.domain.webhooks import Webhook, WebhookRules
 from router.services.courier import TOO_OLD, Courier
 from router.services.postman import Outcome
-from router.services.webhooks import Announcement, Announcer
+from router.services.webhooks import Announcer
 from router.store.deliveries import StoredDelivery
 from router.store.store import Store
 from tests.integration.store.kit import NOW, SetClock, a_message, everything, open_store
@@ -260,7 +261,7 @@ async def test_a_courier_that_dies(scene: Scene) -> None:
     scene.office.gates.clear()
 
     assert [] == await scene.work(second)
-    scene.clock.advance(RULES.timeout_seconds + 30.0)
+    scene.clock.advance(RULES.timeout_seconds + 10.0)
     assert 1 == len(await scene.work(second))
     assert {} == scene.leftovers()
 
@@ -290,7 +291,7 @@ async def test_a_late_word_changes_nothing(scene: Scene) -> None:
     scene.office.answer = lambda url: Outcome(None, "broken off")
     await scene.courier._begin()
     await asyncio.sleep(0.05)
-    scene.clock.advance(RULES.timeout_seconds + 30.0)
+    scene.clock.advance(RULES.timeout_seconds + 10.0)
     slow, scene.office.gates = scene.office, {}
     scene.office = Office()
     await scene.work(scene.another())

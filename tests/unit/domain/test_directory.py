@@ -292,6 +292,191 @@ def test_balanced_spreads() -> None:
     assert all(50 < shares[f"s{number}"] < 160 for number in range(20))
 
 
+# Whose seeds they are, and what they can do
+
+
+def owned(id: str, account: str = "ac_1", carrier: str = DJEZZY, **changes: Any) -> Seed:
+    return seed(id, carrier, account=account, shared=False, **changes)
+
+
+def phone(id: str, device: str, sim: int = 0, carrier: str = DJEZZY, **changes: Any) -> Seed:
+    return seed(id, carrier, device=device, sim=sim, **changes)
+
+
+def need(**changes: Any) -> Need:
+    return Need(**{"carrier": DJEZZY, "country": "DZ", "account": "ac_1"} | changes)
+
+
+@pytest.mark.parametrize("policy", ["balanced", "freshest", "round-robin"])
+def test_own_seeds_first(policy: Policy) -> None:
+    """An account's own seeds serve before the shared ones, however many of those are better."""
+    shared = [seed(f"s{number}", outcomes=20.0, lps=NOW + 1) for number in range(20)]
+    fleet = directory(owned("own", bad=2.0, outcomes=20.0), *shared, policy=policy)
+
+    assert found(fleet, need()) == "own"
+    assert (found(fleet, need(account="ac_2")) or "").startswith("s")
+    fleet.reserve("own", 4)
+    choice = fleet.find(need(), NOW)
+    assert choice.seed in shared
+    assert choice.on_net
+
+
+@pytest.mark.parametrize("wanted", [{}, {"carrier": ""}, {"only": "dev"}, {"only": "ac_1"}, {"sim": 1}, {"phone_only": True}])
+def test_an_accounts_own_seed_serves_nobody_else(wanted: dict[str, Any]) -> None:
+    """Whatever another account's message asks for, and whoever else could not take it."""
+    fleet = directory(owned("own", device="dev", sim=1), cross_carrier=True)
+
+    assert found(fleet, need(**wanted)) == "own"
+    assert found(fleet, need(account="ac_2", **wanted)) is None
+    assert found(fleet, need(account="", **wanted)) is None
+    assert found(fleet, need(account="ac_2", **wanted | {"carrier": MOBILIS})) is None
+
+
+def test_own_seeds_of_another_carrier() -> None:
+    """With `cross_carrier` an account's own seed of another carrier goes before a shared one of that."""
+    fleet = directory(owned("own", carrier=MOBILIS), seed("m", MOBILIS), cross_carrier=True)
+    choice = fleet.find(need(), NOW)
+
+    assert choice.seed is fleet.get("own")
+    assert not choice.on_net
+    assert found(fleet, need(account="ac_2")) == "m"
+    assert found(directory(owned("own", carrier=MOBILIS)), need()) is None
+
+
+def test_a_seed_that_is_given_away() -> None:
+    """A shared seed that becomes somebody's own serves nobody else from then on, and the other way round."""
+    fleet = directory(seed("a", account="ac_1"))
+    assert found(fleet, need(account="ac_2")) == "a"
+    fleet.update(owned("a"), NOW)
+
+    assert found(fleet, need(account="ac_2")) is None
+    assert found(fleet, need()) == "a"
+    assert fleet.ready(DJEZZY, NOW) == 0
+    fleet.update(seed("a", account="ac_1"), NOW)
+    assert found(fleet, need(account="ac_2")) == "a"
+    assert fleet.owns("ac_1")
+    assert not fleet.owns("ac_2")
+
+
+def test_groups() -> None:
+    """A message that is bound to a phone, or to an account's phones, goes there, whatever the carrier, and nowhere else."""
+    fleet = directory(
+        phone("d.1", "d", 1, account="ac_1"), phone("d.2", "d", 2, MOBILIS, account="ac_1"), phone("e.1", "e", 1, account="ac_1"),
+        phone("f.1", "f", 1, account="ac_2"), seed("s"),
+    )  # fmt: skip
+
+    assert {found(fleet, need(only="d")) for _ in range(50)} == {"d.1", "d.2"}
+    assert {found(fleet, need(only="ac_1")) for _ in range(50)} == {"d.1", "d.2", "e.1"}
+    assert found(fleet, need(only="d", sim=2, carrier="", country="")) == "d.2"
+    assert found(fleet, need(only="e", sim=2)) is None
+    assert found(fleet, need(only="g")) is None
+    fleet.reserve("d.1", 4)
+    fleet.update(phone("d.2", "d", 2, MOBILIS, account="ac_1", enabled=False), NOW)
+    assert found(fleet, need(only="d")) is None
+    assert found(fleet, need(only="ac_1")) == "e.1"
+
+
+def test_a_sim_of_an_unknown_carrier() -> None:
+    """Nobody knows whom it could serve on-net; a message that is bound to its phone need not ask."""
+    fleet = directory(phone("d.0", "d", carrier="", account="ac_1"))
+
+    assert found(fleet, need(only="d")) == "d.0"
+    assert found(fleet, need(only="ac_1")) == "d.0"
+    assert found(fleet, need(carrier="")) is None
+    assert found(fleet, need()) is None
+    assert fleet.heard("d.0", NOW)
+    assert fleet.ready("@d", NOW) == 1
+
+
+@pytest.mark.parametrize("policy", ["balanced", "freshest", "round-robin"])
+@pytest.mark.parametrize("wanted", [{"sim": 2}, {"phone_only": True}, {"sim": 2, "phone_only": True}])
+def test_few_that_can_among_many(looks: Counter[str], policy: Policy, wanted: dict[str, Any]) -> None:
+    """A message that only one of 10,000 seeds can take finds that one, and looks at no other."""
+    fleet = directory(*(seed(str(number)) for number in range(9_999)), policy=policy)
+    fleet.update(phone("d.2", "d", 2, lps=NOW - 1), NOW)
+    looks.clear()
+
+    assert found(fleet, need(**wanted)) == "d.2"
+    assert looks["looks"] == 1
+    assert found(fleet, need(account="ac_2", **wanted)) == "d.2"
+    assert found(fleet, need(**wanted | {"sim": 3})) is None
+
+
+@pytest.mark.parametrize("policy", ["balanced", "freshest", "round-robin"])
+def test_an_account_with_many_phones(looks: Counter[str], policy: Policy) -> None:
+    """Bound to an account with 5,000 phones, a message looks at as few as any other, also where none of them will do."""
+    phones = [phone(f"{number}.1", str(number), 1, account="ac_1") for number in range(5_000)]
+    fleet = directory(*phones, policy=policy)
+    looks.clear()
+    assert found(fleet, need(only="ac_1", phone_only=True)) is not None
+    few = looks["looks"]
+    assert found(fleet, need(only="ac_1", known_good_only=True)) is None
+
+    assert few == (5 if policy == "balanced" else 1)
+    assert looks["looks"] == few + LOOKS
+    assert found(fleet, need(only="ac_1", sim=2)) is None
+    assert looks["looks"] == few + LOOKS
+
+
+def test_demands_do_not_drive_seeds_out() -> None:
+    """A seed that one message could not use for what it asks is there for the next one."""
+    fleet = directory(phone("d.1", "d", 1))
+
+    assert found(fleet, need(sim=2)) is None
+    assert found(fleet, need(only="d", sim=2)) is None
+    assert found(fleet, need(only="other")) is None
+    assert found(fleet) == "d.1"
+    assert found(fleet, need(only="d")) == "d.1"
+
+
+def test_ready_by_lot() -> None:
+    """A lot counts those that could take what waits there."""
+    fleet = directory(
+        seed("s"), phone("d.1", "d", 1), phone("d.2", "d", 2, MOBILIS), owned("o", device="e", sim=2), owned("p", "ac_2"),
+        phone("u.0", "u", carrier=""),
+    )  # fmt: skip
+    lots = {
+        DJEZZY: 2, f"{DJEZZY}#d": 1, f"{DJEZZY}#1": 1, f"{DJEZZY}#2": 0, f"{DJEZZY}@ac_1": 3, f"{DJEZZY}@ac_1#2": 1, f"{DJEZZY}@ac_3": 2,
+        MOBILIS: 1, "DZ": 3, "DZ#d": 2, "DZ@ac_1": 4, "DZ@ac_2": 4, "DZ@ac_2#d": 2, "MA": 0, "@d": 2, "@d#2": 1, "@u": 1, "@ac_1": 1,
+        "@ac_1#d": 1, "@ac_9": 0,
+    }  # fmt: skip
+
+    assert lots == {lot: fleet.ready(lot, NOW) for lot in lots}
+
+
+def test_rest() -> None:
+    """A seed that was taught to rest comes back by itself when it has rested, and rests after each message."""
+    fleet = directory(phone("d.1", "d", 1, lps=NOW + 100, rest_seconds=30.0, last_given_at=NOW))
+
+    assert found(fleet, now=NOW + 29.9) is None
+    assert fleet.ready(DJEZZY, NOW + 29.9) == fleet.ready("@d", NOW + 29.9) == 0
+    assert not fleet.heard("d.1", NOW + 29.9)
+    assert fleet.ready(DJEZZY, NOW + 30) == fleet.ready("@d", NOW + 30) == 1
+    assert found(fleet, now=NOW + 30) == "d.1"
+    fleet.reserve("d.1", 1, NOW + 30)
+    assert found(fleet, now=NOW + 59.9) is None
+    assert found(fleet, now=NOW + 60) == "d.1"
+
+
+def test_rest_after_a_pause() -> None:
+    """Tripped and resting: it comes back when both are over."""
+    fleet = directory(seed("a", lps=NOW + 100, consecutive_failures=2, failed_at=NOW, rest_seconds=30.0, last_given_at=NOW))
+
+    assert found(fleet, now=NOW + 15) is None
+    assert found(fleet, now=NOW + 29) is None
+    assert found(fleet, now=NOW + 30) == "a"
+
+
+def test_recipients_used() -> None:
+    """It leaves its pools, and is read again with each sign of life: the month may be over."""
+    fleet = directory(seed("a", quota=Quota(recipients=3), recipients_used=3))
+
+    assert found(fleet) is None
+    assert not fleet.heard("a", NOW)
+    fleet.update(seed("a", quota=Quota(recipients=3)), NOW)
+    assert found(fleet) == "a"
+
+
 # The cost
 
 
@@ -363,8 +548,12 @@ SEEDS = st.fixed_dictionaries(
         "bad": st.floats(0.0, 5.0),
         "outcomes": st.just(5.0),
         "sent": st.integers(0, 1),
+        "rest_seconds": st.sampled_from([0.0, 0.0, 0.0, 20.0]),
+        "recipients_used": st.sampled_from([0, 0, 2, 3]),
     }
 )
+OWNERS = st.sampled_from([("", True), ("", True), ("ac_1", True), ("ac_1", False), ("ac_2", False)])
+PHONES = st.sampled_from([("", 0), ("", 0), ("d", 0), ("d", 1), ("d", 2), ("e", 1)])
 
 
 class AgainstBruteForce(RuleBasedStateMachine):
@@ -372,14 +561,22 @@ class AgainstBruteForce(RuleBasedStateMachine):
 
     @initialize(policy=st.sampled_from(["balanced", "freshest", "round-robin"]), cross_carrier=st.booleans(), luck=st.integers(0, 9))
     def start(self, policy: Policy, cross_carrier: bool, luck: int) -> None:
-        self.rules = Rules(pace_seconds=1.0, policy=policy, cross_carrier=cross_carrier, choices=len(IDS))
+        self.rules = Rules(pace_seconds=1.0, policy=policy, cross_carrier=cross_carrier, choices=len(IDS), recipients_per_month=3)
         self.directory = Directory(self.rules, random.Random(luck))
         self.fleet: dict[str, Seed] = {}
         self.now = NOW
 
-    @rule(fields=SEEDS, silent_for=st.sampled_from([0.0, 0.0, 10.0, 20.0, 25.0]), failed_for=st.integers(0, 60))
-    def update(self, fields: dict[str, Any], silent_for: float, failed_for: int) -> None:
-        known = seed(lps=self.now - silent_for, failed_at=self.now - failed_for, **fields)
+    @rule(
+        fields=SEEDS,
+        owner=OWNERS,
+        phone=PHONES,
+        silent_for=st.sampled_from([0.0, 0.0, 10.0, 20.0, 25.0]),
+        failed_for=st.integers(0, 60),
+    )
+    def update(self, fields: dict[str, Any], owner: tuple[str, bool], phone: tuple[str, int], silent_for: float, failed_for: int) -> None:
+        (account, shared), (device, sim) = owner, phone
+        times = {"lps": self.now - silent_for, "failed_at": self.now - failed_for, "last_given_at": self.now - failed_for}
+        known = seed(account=account, shared=shared, device=device, sim=sim, **times, **fields)
         self.fleet[known.id] = msgspec.structs.replace(known)
         self.directory.update(known, self.now)
 
@@ -406,36 +603,59 @@ class AgainstBruteForce(RuleBasedStateMachine):
         parts=st.sampled_from([1, 1, 2, 5]),
         tried=st.dictionaries(st.sampled_from(IDS), st.sampled_from([-1.0, 0.0, 10.0]), max_size=3),
         known_good_only=st.booleans(),
+        asks=st.fixed_dictionaries(
+            {
+                "account": st.sampled_from(["ac_1", "ac_2", "ac_3"]),
+                "only": st.sampled_from(["", "", "d", "e", "ac_1"]),
+                "sim": st.sampled_from([0, 0, 1, 2]),
+                "phone_only": st.sampled_from([False, False, True]),
+            }
+        ),
         takes_it=st.booleans(),
     )
-    def find(self, carrier: str, parts: int, tried: dict[str, float], known_good_only: bool, takes_it: bool) -> None:
+    def find(
+        self, carrier: str, parts: int, tried: dict[str, float], known_good_only: bool, asks: dict[str, Any], takes_it: bool
+    ) -> None:
         need = Need(
             carrier=carrier,
             country=COUNTRIES.get(carrier, "DZ") or "DZ",
             parts=parts,
             tried={seed_id: self.now + rest for seed_id, rest in tried.items()},
             known_good_only=known_good_only,
+            **asks,
         )
         able = [known for known in self.fleet.values() if why_not(known, need, self.now, self.rules) is None]
-        on_net = [known for known in able if known.carrier == carrier]
-        any_net = [known for known in able if known.country == need.country and (not carrier or self.rules.cross_carrier)]
+        turns = self.turns(need, able)
         choice = self.directory.find(need, self.now)
 
         if choice.seed is None:
-            assert not on_net
-            assert not any_net
+            assert not any(turns)
             return
-        assert choice.seed.id in {known.id for known in on_net or any_net}
-        assert choice.on_net == (not carrier or bool(on_net))
+        first = next(turn for turn in turns if turn)
+        assert choice.seed.id in {known.id for known in first}
+        assert choice.seed.shared or choice.seed.account == need.account
+        if not need.only:
+            assert choice.on_net == (not carrier or choice.seed.carrier == carrier)
         if self.rules.policy == "balanced":
-            rivals = [known for known in able if known.carrier == choice.seed.carrier]
+            rivals = first if need.only else [known for known in first if known.carrier == choice.seed.carrier]
             assert choice.score == min(known.score(self.rules) for known in rivals)
             assert {seed_id for seed_id, _ in choice.compared} == {known.id for known in rivals} - {choice.seed.id}
         if takes_it:
-            self.directory.reserve(choice.seed.id, parts)
+            self.directory.reserve(choice.seed.id, parts, self.now)
             known = self.fleet[choice.seed.id]
             known.in_flight += parts
             known.used = (known.used[0] + parts, known.used[1] + parts, known.used[2] + parts)
+            if known.rest_seconds:
+                known.last_given_at = self.now
+
+    def turns(self, need: Need, able: list[Seed]) -> list[list[Seed]]:
+        """Who serves, before whom: the account's own seeds before the shared ones, and on-net before any other of the country."""
+        if need.only:
+            return [able]
+        on_net = [known for known in able if need.carrier and known.carrier == need.carrier]
+        others = [known for known in able if known.country == need.country and known not in on_net]
+        turns = [on_net, others if self.rules.cross_carrier or not need.carrier else []]
+        return [[known for known in turn if known.shared == shared] for turn in turns for shared in (False, True)]
 
     @rule(carrier=st.sampled_from([DJEZZY, MOBILIS, INWI]))
     def ready(self, carrier: str) -> None:

@@ -156,6 +156,51 @@ def test_choosing_asks_the_quota_too(parts: int, reason: str | None) -> None:
     assert reason == why_not(nearly_used, Need(carrier="60302", country="DZ", parts=parts), NOW, RULES)
 
 
+@pytest.mark.parametrize(
+    ("fields", "pool"),
+    [({}, "60302"), ({"account": "ac_1"}, "60302"), ({"account": "ac_1", "shared": False}, "60302@ac_1"), ({"carrier": ""}, "")],
+)
+def test_pool(fields: dict[str, Any], pool: str) -> None:
+    """A seed is chosen from its carrier's pool, or from its account's own one where it serves that account only."""
+    assert pool == seed(**fields).pool
+
+
+def test_rest() -> None:
+    """A seed that was taught to rest may have its next message so long after the last; any other need not."""
+    assert NOW + 30 == seed(rest_seconds=30.0, last_given_at=NOW).resting_until()
+    assert 0.0 == seed(last_given_at=NOW).resting_until()
+
+
+@pytest.mark.parametrize(
+    ("fields", "share"),
+    [
+        ({}, 0.0),
+        ({"used": (15, 15, 15)}, 0.5),
+        ({"used": (30, 40, 40)}, 1.0),
+        ({"used": (15, 20, 20), "quota": Quota(hour=25, day=100)}, 0.8),
+        ({"used": (0, 0, 90), "quota": Quota(hour=25, day=100)}, 0.9),
+        ({"used": (9, 9, 9), "quota": Quota(half_hour=0)}, 0.0),
+        ({"used": (3, 3, 3), "quota": Quota(recipients=4), "recipients_used": 3}, 0.75),
+        ({"recipients_used": 3}, 0.0),
+    ],
+)
+def test_quota_share(fields: dict[str, Any], share: float) -> None:
+    """How much of the tightest of its limits is used; what has no limit has no share."""
+    assert share == pytest.approx(seed(**fields).quota_share(RULES))
+
+
+def test_what_is_left_decides_among_equals_only() -> None:
+    """Of two equal seeds the one with more left is better; one that fails more often, or is slower, is worse all the same."""
+    fresh, used = seed(), seed(used=(29, 29, 29))
+    failing = seed(bad=3.0, outcomes=15.0)
+    unlimited = seed(used=(29, 29, 29), quota=Quota(half_hour=0))
+
+    assert fresh.score(RULES) < used.score(RULES) < failing.score(RULES)
+    assert used.score(RULES) - fresh.score(RULES) == pytest.approx(0.5 * 29 / 30)
+    assert fresh.score(RULES) == unlimited.score(RULES)
+    assert used.score(RULES) < seed(seconds_to_sent=6.0).score(RULES)
+
+
 def test_score() -> None:
     """The score is in flight, as a share of the capacity, + 8 × failure share + recent seconds to sent ÷ 10; lowest is best."""
     idle = seed(pace_seconds=1.0)

@@ -18,6 +18,10 @@ def seed(id: str = "S", **changes: Any) -> Seed:
     return Seed(**{"id": id, "carrier": "60302", "country": "DZ", "enrolled": True, "lps": NOW} | changes)
 
 
+def need(**changes: Any) -> Need:
+    return Need(**{"carrier": "60302", "country": "DZ"} | changes)
+
+
 class Counted:
     """Candidates, and how many of them were drawn."""
 
@@ -47,6 +51,18 @@ PASSED_OVER: list[tuple[Reason, Seed, Need]] = [
     ("no room", seed(in_flight=4), NEED),
     ("no room", seed(in_flight=2), Need(carrier="60302", country="DZ", parts=3)),
     ("no room", seed(in_flight=1, consecutive_failures=2, failed_at=NOW - 20), NEED),
+    ("another account's", seed(account="ac_1", shared=False), NEED),
+    ("another account's", seed(account="ac_1", shared=False), need(account="ac_2")),
+    ("another account's", seed(account="ac_1", shared=False, device="dev"), need(account="ac_2", only="dev")),
+    ("another account's", seed(account="ac_1", shared=False), need(account="ac_2", only="ac_1")),
+    ("another group's", seed(), need(only="dev")),
+    ("another group's", seed(device="dev", account="ac_1"), need(account="ac_2", only="ac_2")),
+    ("another SIM", seed(device="dev", sim=1), need(sim=2)),
+    ("another SIM", seed(device="dev"), need(sim=1)),
+    ("not able", seed(), need(phone_only=True)),
+    ("not enrolled", seed(enrolled=False, device="dev"), need(only="dev")),
+    ("resting", seed(rest_seconds=30.0, last_given_at=NOW - 29), NEED),
+    ("recipients used", seed(quota=Quota(recipients=5), recipients_used=5), NEED),
 ]
 
 
@@ -74,6 +90,14 @@ def test_every_reason_is_tested() -> None:
         (seed(), Need(carrier="60302", country="DZ", parts=9)),
         (seed(sent=1), Need(carrier="60302", country="DZ", known_good_only=True)),
         (seed(), Need(carrier="60302", country="DZ", tried={"other": NOW + 1})),
+        (seed(account="ac_1", shared=False), need(account="ac_1")),
+        (seed(account="ac_1"), need(account="ac_2")),
+        (seed(device="dev", carrier="60301"), need(only="dev")),
+        (seed(device="dev", carrier="", country=""), need(only="dev")),
+        (seed(device="dev", account="ac_1", sim=2), need(only="ac_1", sim=2, phone_only=True)),
+        (seed(rest_seconds=30.0, last_given_at=NOW - 30), NEED),
+        (seed(quota=Quota(recipients=5), recipients_used=4), NEED),
+        (seed(recipients_used=100), NEED),
     ],
 )
 def test_may_have_it(candidate: Seed, need: Need) -> None:

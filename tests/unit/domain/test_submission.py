@@ -313,7 +313,7 @@ def test_numbers() -> None:
 @pytest.mark.parametrize("recipients", [("0661000001", MOBILIS), (MOBILIS, MOBILIS)])
 def test_the_same_number_twice(recipients: tuple[str, ...]) -> None:
     """However it is written; in the words of the contract."""
-    with pytest.raises(NotUnique, match="^phone numbers must be unique$"):
+    with pytest.raises(NotUnique, match=r"^phone numbers must be unique$"):
         asked(recipients=recipients).numbers("DZ")
 
 

@@ -1,11 +1,11 @@
 """A server for simulated phones with SMSGate's app: the mobile API to the letter, faults on demand, and a memory of all it was told."""
 
 import asyncio
-import datetime
 import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def stamp(seconds: float, digits: int = 3) -> str:
     """A time as a server writes it, with so many digits of fraction, which are exact."""
-    text = datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     return (text if digits == 6 else text[: digits - 6]) + "Z"
 
 
@@ -243,7 +243,7 @@ class FakeSmsgate:
         states = report["states"]
         self._check({"Pending", report["state"]} <= states.keys() <= set(STATES), f"states {sorted(states)}")
         self._check(all(TIME.fullmatch(at) for at in states.values()), f"times {states}")
-        times = [datetime.datetime.fromisoformat(states[state]) for state in sorted(states, key=RANK.__getitem__)]
+        times = [datetime.fromisoformat(states[state]) for state in sorted(states, key=RANK.__getitem__)]
         self._check(times == sorted(times), f"times out of order {states}")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
