@@ -10,6 +10,8 @@ import msgspec
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _CARRIERS = ("+2136611{:05d}", "+2137711{:05d}", "+2135511{:05d}")
 _OPENING_AT_ONCE = 50
+_SENDING_SECONDS = 3.0
+"""What a SIM takes for an SMS; until then its phone is given no other one."""
 
 
 class _Pulled(msgspec.Struct, rename="camel"):
@@ -32,6 +34,7 @@ class Lines:
         )
         self._tokens: list[str] = []
         self._streams: list[asyncio.Task[None]] = []
+        self._reports: set[asyncio.Task[None]] = set()
         self.seconds: dict[str, float] = {}
         self._changed = asyncio.Event()
 
@@ -68,7 +71,7 @@ class Lines:
         async with self._session.get(f"{self._url}/mobile/v1/message", headers=headers) as answer:
             answer.raise_for_status()
             found = _decode(await answer.read())
-        told = []
+        told: list[dict[str, object]] = []
         for message in found:
             accepted_at = datetime.fromisoformat(message.created_at).timestamp()
             self.seconds.setdefault(message.id, event_at - accepted_at)
@@ -76,8 +79,14 @@ class Lines:
             recipient = {"phoneNumber": message.phone_numbers[0], "state": "Sent"}
             told.append({"id": message.id, "state": "Sent", "recipients": [recipient], "states": {}})
         if told:
-            async with self._session.patch(f"{self._url}/mobile/v1/message", headers=headers, json=told) as answer:
-                answer.raise_for_status()
+            report = asyncio.create_task(self._report(headers, told))
+            self._reports.add(report)
+            report.add_done_callback(self._reports.discard)
+
+    async def _report(self, headers: dict[str, str], told: list[dict[str, object]]) -> None:
+        await asyncio.sleep(_SENDING_SECONDS)
+        async with self._session.patch(f"{self._url}/mobile/v1/message", headers=headers, json=told) as answer:
+            answer.raise_for_status()
 
     async def wait_for(self, count: int) -> None:
         """Until so many messages were pulled."""
@@ -88,9 +97,9 @@ class Lines:
     async def close(self) -> None:
         """Raises what a stream has died of."""
         ended = [stream for stream in self._streams if stream.done()]
-        for stream in self._streams:
-            stream.cancel()
-        await asyncio.gather(*self._streams, return_exceptions=True)
+        for task in (*self._streams, *self._reports):
+            task.cancel()
+        await asyncio.gather(*self._streams, *self._reports, return_exceptions=True)
         await self._session.close()
         for stream in ended:
             stream.result()

@@ -29,6 +29,8 @@ from router.services.phones import Phones
 from router.services.presence import Presence
 from router.services.seeds import SeedRegistry
 from router.services.streams import PhoneStreams
+from router.services.submission_list import SubmissionList
+from router.services.submissions import Submissions
 from router.services.submit import Submit
 from router.services.tokens import Tokens
 from router.services.webhook_registry import DeadDeliveries, WebhookRegistry
@@ -54,6 +56,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     logins: Logins
     presence: Presence
     submit: Submit
+    submissions: Submissions
+    submission_list: SubmissionList
     codes: Codes
     outbox: Outbox
     devices: Devices
@@ -120,6 +124,8 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     devices = Devices(store, clock, rules, settings)
     phone_settings = PhoneSettings(store, devices, rules)
     outbox = Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds, gather_seconds=settings.gather_seconds)
+    submit = Submit(store, base.publisher, transitions, accounts, presence, clock, rules, settings, pepper)
+    submissions = Submissions(store, submit.acceptance, transitions, devices, clock, rules)
     return Parts(
         wiring=base,
         settings=settings,
@@ -132,7 +138,9 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         tokens=tokens,
         logins=Logins(store, accounts, admin, tokens, clock, settings),
         presence=presence,
-        submit=Submit(store, base.publisher, transitions, accounts, presence, clock, rules, settings, pepper),
+        submit=submit,
+        submissions=submissions,
+        submission_list=SubmissionList(store, submissions, clock),
         codes=Codes(store, transitions, pepper),
         outbox=outbox,
         devices=devices,

@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from router.cli import accounts, keys, messages, seeds, templates, webhooks
+from router.cli import accounts, devices, keys, messages, seeds, templates, webhooks
 from router.cli.bench import bench
 from router.cli.demo import demo
 from router.cli.doctor import doctor
@@ -38,6 +38,7 @@ for name, group in (
     ("templates", templates.app),
     ("seeds", seeds.app),
     ("messages", messages.app),
+    ("devices", devices.app),
     ("webhooks", webhooks.app),
 ):
     app.add_typer(group, name=name, rich_help_panel=_USE)

@@ -155,6 +155,7 @@ def lifetime(asked: NewSubmission, now: float, rules: Rules) -> Lifetime:
         raise Invalid("validUntil", "must be in the future")
     if schedule_at is not None and schedule_at <= now:
         raise Invalid("scheduleAt", "must be in the future")
+    seconds: float
     if ttl_seconds is not None:
         field, seconds = "ttl", ttl_seconds
     elif valid_until is not None:

@@ -25,6 +25,7 @@ from router.domain.sims import Told, told_of
 from router.settings import Settings
 from router.store.accounts import hash_key
 from router.store.devices import SimKept
+from router.store.phones import HANG_UP
 from router.store.redis import Batch
 from router.store.seeds import Seeds
 from router.store.store import Store
@@ -108,6 +109,8 @@ class Devices:
             await self._take_out(after)
             raise Unauthorized("unknown phone")
         self._keep(after)
+        if after.seed_ids != before.seed_ids:
+            await self.notify(after.id, HANG_UP)
         return after
 
     def seen(self, batch: Batch, device: Device, now: float) -> None:
@@ -207,6 +210,7 @@ class Devices:
         self._known.pop(device.token_hash, None)
         await self._take_out(device)
         batch = self._store.batch()
+        self._store.phones.notify(batch, device.id, HANG_UP)
         self._store.devices.remove(batch, device)
         await batch.run()
         _log.info("device.deleted", device=device.id, account=device.account)

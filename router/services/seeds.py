@@ -178,12 +178,12 @@ class SeedRegistry:
         known = await self.get(imsi)
         fields: dict[str, str] = {}
         if enabled is not None:
-            fields["enabled"] = str(int(enabled))
+            fields |= {"enabled": str(int(enabled)), "disabled_by": "" if enabled else "operator"}
         if draining is not None:
             fields["draining"] = str(int(draining))
         if carrier is not None:
             carrier = _check_carrier(carrier)
-            fields |= {"carrier": carrier, "country": country_of_carrier(carrier) or ""}
+            fields |= {"carrier": carrier, "country": country_of_carrier(carrier) or "", "carrier_by": "operator"}
         if account is not None:
             fields["account"] = account
         if shared is not None:

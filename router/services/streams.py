@@ -10,7 +10,7 @@ import structlog
 
 from router import metrics
 from router.services.waiters import Waiters
-from router.store.phones import News, parse_news
+from router.store.phones import HANG_UP, News, parse_news
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -32,6 +32,7 @@ class EventStream:
         self.wake = asyncio.Event()
         self._device_id = device_id
         self._news: deque[News] = deque(maxlen=_KEPT)
+        self.is_over = False
         self._has_messages = False
         self._said_at = float("-inf")
         self._patience_seconds = _PATIENCE_SECONDS
@@ -52,9 +53,12 @@ class EventStream:
     def add(self, news: News) -> None:
         if news.event == _ENQUEUED:
             self.set()
+            return
+        if news.event == HANG_UP:
+            self.is_over = True
         else:
             self._news.append(news)
-            self.wake.set()
+        self.wake.set()
 
     def take(self) -> list[News]:
         """What is to be said now."""

@@ -5,7 +5,7 @@ for something special (`domain/lots.py`).
 dispatcher begins an attempt or parks it again; if it dies, its claims go back.
 
 `lots` is the set of all carriers' and countries' lots that were ever used. There may be as many special lots as there are phones, so
-those stand in `lots:special`, a sorted set of lot → when a message was last put there, and are dropped when they have been empty for a
+those stand in `lots:{special}`, a sorted set of lot → when a message was last put there, and are dropped when they have been empty for a
 while. Who drops one compares that time, so that a message that comes at that moment keeps its lot.
 """
 
@@ -45,7 +45,7 @@ class Parking:
         lot, other = lot_of(message, own=own), lot_of(message, own=not own)
         parked, claimed, places = _keys(lot)
         if is_special(lot):
-            batch.add("ZADD", "lots:special", repr(now), lot)
+            batch.add("ZADD", "lots:{special}", repr(now), lot)
         else:
             batch.add("SADD", "lots", lot)
         batch.add("ZADD", parked, repr(message.created_at + _HEAD_START_SECONDS[message.lane]), message.id)
@@ -93,7 +93,7 @@ class Parking:
     async def uses(batch: Batch) -> list[LotUse]:
         """Likewise, with when they were used. Runs the (empty) batch."""
         batch.add("SMEMBERS", "lots")
-        batch.add("ZRANGE", "lots:special", 0, -1, "WITHSCORES")
+        batch.add("ZRANGE", "lots:{special}", 0, -1, "WITHSCORES")
         plain, special = await batch.run()
         found = [LotUse(text(lot)) for lot in plain]
         found += [LotUse(text(special[i]), float(special[i + 1])) for i in range(0, len(special), 2)]
@@ -102,7 +102,7 @@ class Parking:
     @staticmethod
     def drop(batch: Batch, lot: LotUse) -> None:
         """Forgets a special lot that is empty, unless it has been used since it was looked at."""
-        batch.call(_DROP, ("lots:special",), lot.name, repr(lot.parked_at))
+        batch.call(_DROP, ("lots:{special}",), lot.name, repr(lot.parked_at))
 
 
 assert set(_HEAD_START_SECONDS) == set(LANES)  # noqa: S101 - a lane added later needs its place here

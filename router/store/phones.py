@@ -22,6 +22,10 @@ _ASKED_AT_ONCE = 20
 _encode = msgspec.json.Encoder().encode
 
 
+HANG_UP = "hang up"
+"""News for the stream itself: the phone is deleted, or has other SIMs now. It ends, and a phone that is still one opens another."""
+
+
 class News(msgspec.Struct, frozen=True):
     """What an open event stream of a phone is to be told."""
 

@@ -12,8 +12,7 @@ from router.store.listings import Listings
 from router.store.messages import Messages, Seals
 from router.store.parking import Parking
 from router.store.phone_settings import PhoneSettingsStore
-from router.store.phones import PHONES_CHANNEL as PHONES_CHANNEL
-from router.store.phones import Phones
+from router.store.phones import PHONES_CHANNEL, Phones
 from router.store.portability import Portability
 from router.store.redis import Batch, Funnel
 from router.store.seeds import Fingerprints, Seeds

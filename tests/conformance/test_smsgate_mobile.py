@@ -303,6 +303,20 @@ def test_scopes(stack: Stack, app: App) -> None:
     assert {"message": "scope required: logs:read"} == refused.json()
 
 
+def test_the_scopes_of_the_inbox(stack: Stack, app: App) -> None:
+    """`inbox:refresh` for all its names, `messages:export` for the older ones."""
+    span = {"since": "2026-01-31T12:00:00Z", "until": "2026-01-31T13:00:00Z"}
+
+    def statuses(scope: str) -> list[int]:
+        headers = bearer(third_party(app, "POST", "/auth/token", json={"scopes": [scope]}).json()["access_token"])
+        paths = ("/inbox/refresh", "/inbox/export", "/messages/inbox/export")
+        return [stack.http.post(f"/3rdparty/v1{path}", json=span, headers=headers).status_code for path in paths]
+
+    assert [202, 202, 202] == statuses("inbox:refresh")
+    assert [403, 202, 202] == statuses("messages:export")
+    assert [403, 403, 403] == statuses("messages:send")
+
+
 def test_settings(stack: Stack, app: App) -> None:
     """Merged, replaced, pushed; the passphrase goes to phones only, and 400 tells the field."""
     app.listen()

@@ -189,6 +189,31 @@ def test_two_api_processes(app: App, send: Callable[..., str], stack: Stack) -> 
     assert [{"messageId": message["id"]}] == app.heard("MessageCancelled")
 
 
+def test_a_deleted_phone_is_hung_up_on(stack: Stack) -> None:
+    """Its line ends, its token is void, and it is not listed any more."""
+    phone = App(stack).listen()
+    wait_for(lambda: _listed(stack, phone), "the phone to be online")
+    stack.operator("DELETE", f"/devices/{phone.id}")
+    wait_for(phone.is_ended.is_set, "the line to be closed")
+
+    assert 401 == phone.http.get("/message").status_code
+    assert [] == [device for device in stack.operator("GET", "/devices") if device["id"] == phone.id]
+    phone.close()
+
+
+def test_another_sim_is_served_by_a_new_line(stack: Stack) -> None:
+    """The line ends when the phone tells of another SIM; the next one is a sign of life of both."""
+    phone = App(stack).listen()
+    sims = [SIM, {"slotIndex": 1, "simNumber": 2, "phoneNumber": "+213771999997"}]
+    assert 204 == phone.http.patch("/device", json={"id": phone.id, "simCards": sims}).status_code
+    wait_for(phone.is_ended.is_set, "the line to be closed")
+    phone.sims = sims
+    phone.listen()
+
+    wait_for(lambda: len(_listed(stack, phone)) == 2, "both SIMs to be online")
+    retire(stack, phone)
+
+
 def test_a_stop_closes_the_lines(start: Start) -> None:
     """The process ends in order, and does not wait for phones that would stay for ever."""
     with start() as stack:

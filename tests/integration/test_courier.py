@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -34,6 +35,8 @@ QUICK = {
     "SEEDROUTER_WEBHOOK_BREAKER_PAUSE_MAX_SECONDS": "0.5",
     "SEEDROUTER_COURIER_METRICS_PORT": str(METRICS_PORT),
 }
+PATIENT = {"SEEDROUTER_WEBHOOK_TIMEOUT_SECONDS": "10"}
+"""What is under way stays so while a test does something."""
 LOGIN = ("courier-test", "a long password")
 
 
@@ -82,8 +85,9 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def router(server: Server, tmp_path: Path) -> Iterator[Router]:
-    stack = Stack(server.stock_url, tmp_path / "data", QUICK)
+def router(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Router]:
+    """Its parameter, where there is one, are more settings."""
+    stack = Stack(server.stock_url, tmp_path / "data", QUICK | getattr(request, "param", {}))
     stack.data.mkdir(mode=0o700)
     try:
         stack.start_role("api")
@@ -143,6 +147,7 @@ def test_retried_until_it_answers(router: Router, there: Receiver) -> None:
     assert all(told.is_signed_by(router.key) for told in there.told)
 
 
+@pytest.mark.parametrize("router", [{"SEEDROUTER_WEBHOOK_TIMEOUT_SECONDS": "30", "SEEDROUTER_STOP_GRACE_SECONDS": "1"}], indirect=True)
 def test_one_that_hangs_and_one_that_answers(router: Router, there: Receiver) -> None:
     """Hundreds for a target that never answers do not hold up those of one that does; at a time so many to each target."""
     with receiver() as hangs:
@@ -153,10 +158,11 @@ def test_one_that_hangs_and_one_that_answers(router: Router, there: Receiver) ->
         wait_for(lambda: len(there.told) >= 100, "those of the target that answers")
 
         assert sorted(ids) == sorted(messages(there, "/hook"))
-        assert 1 <= hangs.most_at_once <= 4
+        assert 4 == hangs.most_at_once == len(hangs.told)
         assert 1 <= there.most_at_once <= 4
 
 
+@pytest.mark.parametrize("router", [{"SEEDROUTER_WEBHOOK_TIMEOUT_SECONDS": "3"}], indirect=True)
 def test_killed_in_the_middle(router: Router, there: Receiver) -> None:
     """kill -9 with deliveries under way: the next courier delivers all of them, those once more that were under way."""
     there.gate.clear()
@@ -164,14 +170,16 @@ def test_killed_in_the_middle(router: Router, there: Receiver) -> None:
     ids = router.happen(40)
     wait_for(lambda: there.at_once == 4, "some under way")
     router.stack.kill_role("courier")
+    under_way = there.ids()
     there.gate.set()
     router.stack.start_role("courier")
     wait_for(lambda: set(ids) == set(messages(there, "/hook")), "all of them", 60)
-    wait_for(lambda: len(there.told) == 44, "those that were under way, again", 60)
+    wait_for(lambda: all(there.ids().count(id) >= 2 for id in under_way), "those that were under way, again", 60)
 
     assert 40 == len(set(there.ids())), "a receiver can tell repeats"
 
 
+@pytest.mark.parametrize("router", [PATIENT], indirect=True)
 def test_redis_killed_in_the_middle(router: Router, there: Receiver, server: Server) -> None:
     """The courier waits for Redis, keeps in mind what was answered meanwhile, and goes on."""
     there.gate.clear()
@@ -190,8 +198,9 @@ def test_redis_killed_in_the_middle(router: Router, there: Receiver, server: Ser
     assert 40 == len(there.told), "nothing twice: the answers were kept in mind"
 
 
+@pytest.mark.parametrize("router", [PATIENT], indirect=True)
 def test_stopped_in_order(router: Router, there: Receiver) -> None:
-    """SIGTERM: what is under way is finished and not sent again; what was not begun is left for the next."""
+    """SIGTERM: what is under way is finished and not sent again; what is left is for the next."""
     there.gate.clear()
     router.webhook("w", f"{there.url}/hook")
     ids = router.happen(10)
@@ -201,57 +210,47 @@ def test_stopped_in_order(router: Router, there: Receiver) -> None:
     time.sleep(0.2)
     there.gate.set()
 
-    assert 0 == process.wait(20)
-    assert 4 == len(there.told)
+    assert 0 == process.wait(30)
     router.stack.start_role("courier")
-    wait_for(lambda: len(there.told) >= 10, "the rest")
-    assert sorted(ids) == sorted(messages(there, "/hook"))
+    wait_for(lambda: set(ids) == set(messages(there, "/hook")), "the rest")
+    assert 10 == len(there.told), "none of them twice"
 
 
-def test_dead_and_replayed(server: Server, tmp_path: Path, there: Receiver) -> None:
+@pytest.mark.parametrize("router", [{"SEEDROUTER_WEBHOOK_TRIES": "2"}], indirect=True)
+def test_dead_and_replayed(router: Router, there: Receiver) -> None:
     """After the last try an operator sees it, with what went wrong, and has one or all tried again: over the API and by the commands."""
-    stack = Stack(server.stock_url, tmp_path / "data", QUICK | {"SEEDROUTER_WEBHOOK_TRIES": "2", "SEEDROUTER_WEBHOOK_PER_TARGET": "1"})
-    stack.data.mkdir(mode=0o700)
     there.answer = lambda told, number: (500, {})
-    try:
-        stack.start_role("api")
-        wait_for(stack._is_ready, "the api to be ready")
-        stack.start_role("courier")
-        router = Router(stack)
-        router.webhook("w", f"{there.url}/hook")
-        ids = router.happen(3)
-        wait_for(lambda: len(router.dead()) == 3, "three dead")
+    stack = router.stack
+    router.webhook("w", f"{there.url}/hook")
+    ids = router.happen(3)
+    wait_for(lambda: len(router.dead()) == 3, "three dead")
 
-        first = router.dead()[0]
-        assert (router.account, "w", "sms:sent", f"{there.url}/hook", 2, 500, "HTTP 500") == tuple(
-            first[name] for name in ("account", "webhook", "event", "url", "tries", "status", "error")
-        )
-        assert [] == stack.operator("GET", "/webhooks/dead", account="ac_other")
-        assert 2 == len(stack.operator("GET", "/webhooks/dead", account=router.account, limit=2))
-        families = {family.name: family for family in text_string_to_metric_families(_scrape())}
-        results = {sample.labels["result"]: sample.value for sample in families["seedrouter_deliveries"].samples if sample.name.endswith("_total")}
-        assert {"delivered": 0, "failed": 3, "dead": 3, "withdrawn": 0} == results
+    first = router.dead()[0]
+    assert (router.account, "w", "sms:sent", f"{there.url}/hook", 2, 500, "HTTP 500") == tuple(
+        first[name] for name in ("account", "webhook", "event", "url", "tries", "status", "error")
+    )
+    assert [] == stack.operator("GET", "/webhooks/dead", account="ac_other")
+    assert 2 == len(stack.operator("GET", "/webhooks/dead", account=router.account, limit=2))
+    families = {family.name: family for family in text_string_to_metric_families(_scrape())}
+    counted = [sample for sample in families["seedrouter_deliveries"].samples if sample.name.endswith("_total")]
+    assert {"delivered": 0, "failed": 3, "dead": 3, "withdrawn": 0} == {sample.labels["result"]: sample.value for sample in counted}
 
-        there.answer = lambda told, number: (200, {})
-        assert {"replayed": 1} == stack.operator("POST", f"/webhooks/dead/{first['id']}/replay")
-        wait_for(lambda: len(router.dead()) == 2, "the first to be alive")
-        table = _command(stack, "webhooks", "dead")
-        assert all(dead["id"] in table for dead in router.dead())
-        assert {"replayed": 2} == orjson.loads(_command(stack, "webhooks", "replay", "--all", "--account", "test", "--json"))
-        wait_for(lambda: len(there.told) == 9, "the others")
-        assert [] == orjson.loads(_command(stack, "webhooks", "dead", "--json"))
-        assert set(ids) == set(messages(there, "/hook"))
-        refused = stack.http.post(
-            f"/operator/v1/webhooks/dead/{first['id']}/replay", headers={"Authorization": f"Bearer {stack.operator_token}"}
-        )
-        assert 404 == refused.status_code
-    finally:
-        stack.stop()
+    there.answer = lambda told, number: (200, {})
+    assert {"replayed": 1} == stack.operator("POST", f"/webhooks/dead/{first['id']}/replay")
+    wait_for(lambda: len(router.dead()) == 2, "the first to be alive")
+    table = _command(stack, "webhooks", "dead")
+    assert all(dead["id"] in table for dead in router.dead())
+    assert {"replayed": 2} == orjson.loads(_command(stack, "webhooks", "replay", "--all", "--account", "test", "--json"))
+    wait_for(lambda: len(there.told) == 9, "the others")
+    assert [] == orjson.loads(_command(stack, "webhooks", "dead", "--json"))
+    assert set(ids) == set(messages(there, "/hook"))
+    refused = stack.http.post(
+        f"/operator/v1/webhooks/dead/{first['id']}/replay", headers={"Authorization": f"Bearer {stack.operator_token}"}
+    )
+    assert 404 == refused.status_code
 
 
 def _scrape() -> str:
-    import httpx
-
     return httpx.get(f"http://127.0.0.1:{METRICS_PORT}/metrics").text
 
 

@@ -206,3 +206,14 @@ def test_key_of_another_size() -> None:
     """A key that is not 32 bytes is refused rather than taken as AES-128."""
     with pytest.raises(ValueError, match="32 bytes"):
         Sealer(KEY[:16])
+
+
+def test_fingerprints() -> None:
+    """The same text is known again in the same place, and nowhere else; another key knows nothing."""
+    sealer = Sealer(KEY)
+    marks = {sealer.fingerprint(text, among) for text in ("+213661000001", "+213661000002") for among in ("a", "b")}
+
+    assert len(marks) == 4
+    assert all(0 <= mark < 2**63 for mark in marks)
+    assert sealer.fingerprint("+213661000001", "a") == Sealer(KEY).fingerprint("+213661000001", "a")
+    assert Sealer(KEY[::-1]).fingerprint("+213661000001", "a") not in marks

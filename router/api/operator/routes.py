@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from router.api.operator import accounts, messages, portability, queue, seeds, webhooks
+from router.api.operator import accounts, devices, messages, portability, queue, seeds, webhooks
 from router.api.parts import bearer_of, parts_of
 
 
@@ -19,6 +19,7 @@ router = Router(
     route_handlers=[
         *accounts.HANDLERS,
         *seeds.HANDLERS,
+        *devices.HANDLERS,
         *messages.HANDLERS,
         *webhooks.HANDLERS,
         queue.state,

@@ -3,12 +3,13 @@
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from router.api.smsgate import devices, events, health, inbox, mobile, mobile_messages, settings, tokens, webhooks
+from router.api.smsgate import devices, events, health, inbox, messages, mobile, mobile_messages, settings, tokens, webhooks
 from router.api.smsgate.unknown import error_response
 
 _THIRD_PARTY: list[ControllerRouterHandler] = [
     *tokens.HANDLERS,
     *health.HANDLERS,
+    *messages.HANDLERS,
     *devices.HANDLERS,
     *settings.HANDLERS,
     *inbox.HANDLERS,

@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Request, get
 from litestar.response.base import ASGIResponse
 
-from router.api.parts import parts_of
+from router.api.parts import bearer_of, parts_of
 from router.api.smsgate.mobile import device_of, is_a_phone
+from router.domain.errors import Unauthorized, Unavailable
 from router.services.streams import EventStream
 from router.store.phones import News
 
@@ -34,9 +36,15 @@ def _wire(news: News) -> bytes:
 class _Line(ASGIResponse):
     """Says what the stream has to say until the phone leaves or the process is told to stop. No task but the server's own and one more."""
 
-    def __init__(self, stream: "contextlib.AbstractAsyncContextManager[EventStream]", closing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        stream: "contextlib.AbstractAsyncContextManager[EventStream]",
+        is_known: Callable[[], Awaitable[bool]],
+        closing: asyncio.Event,
+    ) -> None:
         super().__init__(body=b"")
         self._stream = stream
+        self._is_known = is_known
         self._closing = closing
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -53,7 +61,7 @@ class _Line(ASGIResponse):
         """The first bytes go at once: some clients wait for them before they call the stream open."""
         said = _KEEPALIVE
         said_at = 0.0
-        while not left.done() and not self._closing.is_set():
+        while not (left.done() or stream.is_over or self._closing.is_set()):
             if said:
                 await send({"type": "http.response.body", "body": said, "more_body": True})
                 said_at = time.monotonic()
@@ -64,6 +72,8 @@ class _Line(ASGIResponse):
             said = b"".join(map(_wire, stream.take()))
             if not said and time.monotonic() >= said_at + _KEEPALIVE_SECONDS:
                 said = _KEEPALIVE
+                if not await self._is_known():
+                    return
 
 
 async def _leave(receive: "Receive", stream: EventStream) -> None:
@@ -76,8 +86,18 @@ async def _leave(receive: "Receive", stream: EventStream) -> None:
 @get("/events", before_request=is_a_phone)
 async def events(request: "Request[Any, Any, Any]") -> ASGIResponse:
     """MessageEnqueued, MessageCancelled, WebhooksUpdated, SettingsUpdated, MessagesExportRequested, as they happen; nothing is repeated."""
-    parts, device = parts_of(request), device_of(request)
-    return _Line(parts.streams.open(device.id, await parts.phones.pools(device)), parts.closing)
+    parts, device, token = parts_of(request), device_of(request), bearer_of(request)
+
+    async def is_known() -> bool:
+        """With the SIMs that it had. While the store is away nobody is sent away."""
+        try:
+            return (await parts.devices.authenticate(token)).seed_ids == device.seed_ids
+        except Unauthorized:
+            return False
+        except Unavailable:
+            return True
+
+    return _Line(parts.streams.open(device.id, await parts.phones.pools(device)), is_known, parts.closing)
 
 
 HANDLERS = [events]

@@ -7,7 +7,7 @@ from litestar import Request, Response, get, post
 from litestar.types import ControllerRouterHandler
 
 from router.api.parts import parts_of
-from router.api.smsgate.auth import caller_of, needs
+from router.api.smsgate.auth import authenticate, caller_of, check, needs
 from router.api.smsgate.errors import Error
 from router.api.smsgate.times import format_time, parse_time
 from router.domain.errors import Invalid, NotFound
@@ -28,9 +28,26 @@ class InboxRefresh(msgspec.Struct, frozen=True, rename="camel"):
     trigger_webhooks: bool | None = None
 
 
-@post(["/inbox/refresh", "/inbox/export", "/messages/inbox/export"], status_code=202, before_request=needs("inbox:refresh"))
+async def _may_export(request: "Request[Any, Any, Any]") -> None:
+    """The older paths have a scope of their own."""
+    caller = await authenticate(request)
+    if not caller.may("inbox:refresh"):
+        check(caller, "messages:export")
+
+
+@post("/inbox/refresh", status_code=202, before_request=needs("inbox:refresh"))
 async def refresh(request: "Request[Any, Any, Any]", data: InboxRefresh) -> dict[str, Any]:
     """Asks one phone of the account, or all of them. Those that have no open event stream do not hear of it."""
+    return await _ask(request, data)
+
+
+@post(["/inbox/export", "/messages/inbox/export"], status_code=202, before_request=_may_export)
+async def export(request: "Request[Any, Any, Any]", data: InboxRefresh) -> dict[str, Any]:
+    """The older names of `/inbox/refresh`."""
+    return await _ask(request, data)
+
+
+async def _ask(request: "Request[Any, Any, Any]", data: InboxRefresh) -> dict[str, Any]:
     since, until = parse_time(data.since, "since"), parse_time(data.until, "until")
     if since > until:
         raise Invalid("since", "not after until")
@@ -74,4 +91,4 @@ async def logs() -> "Response[Error]":
     return Response(Error(text), status_code=501, media_type="application/json")
 
 
-HANDLERS: list[ControllerRouterHandler] = [refresh, inbox, logs]
+HANDLERS: list[ControllerRouterHandler] = [refresh, export, inbox, logs]

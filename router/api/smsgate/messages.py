@@ -25,14 +25,14 @@ _SORTS = {"": True, "-created_at": True, "created_at": False, "+created_at": Fal
 async def send(
     request: "Request[Any, Any, Any]",
     data: NewMessage,
-    skip_phone_validation: Annotated[bool, Parameter(query="skipPhoneValidation", description="take the recipients as they are")] = False,
-    device_active_within: Annotated[
-        int, Parameter(query="deviceActiveWithin", description="with deviceId: hours within which it must have been seen; 0 = any time")
+    skipPhoneValidation: Annotated[bool, Parameter(description="take the recipients as they are")] = False,  # noqa: N803 - the wire's name
+    deviceActiveWithin: Annotated[  # noqa: N803
+        int, Parameter(description="with deviceId: hours within which it must have been seen; 0 = any time")
     ] = 0,
 ) -> "Response[MessageState]":
     """Sends one text to up to 100 recipients, all of them or none. Safe to repeat with an `id` of the client's, or an `Idempotency-Key`."""
     caller = caller_of(request)
-    asked = data.asked(skip_phone_validation=skip_phone_validation, device_active_within_hours=device_active_within)
+    asked = data.asked(skip_phone_validation=skipPhoneValidation, device_active_within_hours=deviceActiveWithin)
     told = await parts_of(request).submissions.submit(
         caller.account, caller.credential, asked, header_of(request, b"idempotency-key")
     )
@@ -49,7 +49,7 @@ async def listing(
     device_id: Annotated[str, Parameter(query="deviceId")] = "",
     limit: Annotated[int, Parameter(description="1 to 100")] = 50,
     offset: int = 0,
-    include_content: Annotated[bool, Parameter(query="includeContent", description="with the text, as long as it is kept")] = False,
+    includeContent: Annotated[bool, Parameter(description="with the text, as long as it is kept")] = False,  # noqa: N803
     sort: Annotated[str, Parameter(description="`-created_at` (newest first) or `created_at`")] = "",
 ) -> "Response[list[MessageState]]":
     """The account's messages. `X-Total-Count`: how many there are in all, up to as many as one call looks at."""
@@ -63,7 +63,7 @@ async def listing(
         limit=limit,
         offset=offset,
         newest_first=_SORTS[sort],
-        with_body=include_content,
+        with_body=includeContent,
     )
     page = await parts_of(request).submission_list.find(caller_of(request).account, query)
     return Response([MessageState.of(told) for told in page.submissions], headers={"X-Total-Count": str(page.total)})

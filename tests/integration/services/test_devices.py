@@ -83,7 +83,7 @@ async def test_a_carrier_that_nobody_knows(world: World) -> None:
 
 
 async def test_tokens(world: World, second: World) -> None:
-    """A wrong one is nobody; neither Redis nor the record has the token itself."""
+    """Every process knows the phone by its token; a wrong one is nobody's."""
     device, token = await register(world, await world.account(), MOBILIS_SIM)
 
     assert device.id == (await second.devices.authenticate(token)).id
@@ -93,6 +93,7 @@ async def test_tokens(world: World, second: World) -> None:
 
 
 async def test_a_token_is_nowhere_in_redis(world: World, redis_url: str) -> None:
+    """Only its hash."""
     _, token = await register(world, await world.account(), MOBILIS_SIM)
 
     assert token not in repr(everything(redis_url))
@@ -166,6 +167,33 @@ async def test_an_operators_carrier_stands_above_the_phones_word(world: World) -
     assert DJEZZY == (await seeds(world, device))[1].carrier
 
 
+async def test_what_an_operator_has_said_in_so_many_words(world: World) -> None:
+    """It stands even where it was what the phone had said, or what was so already."""
+    device, _ = await register(world, await world.account(), Sim(1, carrier_name="Ooredoo", iccid="8921300000000000001"), DJEZZY_SIM)
+    device = await world.devices.update(device, sims=(Sim(1, carrier_name="Ooredoo", iccid="8921300000000000001"),))
+    batch = world.store.batch()
+    batch.add("HSET", f"seed:{{{device.id}.1}}", "carrier", OOREDOO, "carrier_by", "operator")
+    batch.add("HSET", f"seed:{{{device.id}.2}}", "enabled", "0", "disabled_by", "operator")
+    await batch.run()
+    device = await world.devices.update(device, sims=(Sim(1, carrier_name="Mobilis", iccid="8921300000000000001"), DJEZZY_SIM))
+
+    found = await seeds(world, device)
+    assert (OOREDOO, True) == (found[1].carrier, found[1].enabled)
+    assert not found[2].enabled
+
+
+async def test_an_operator_changes_whom_a_sim_serves(world: World, redis_url: str) -> None:
+    """When its carrier becomes known later, it is listed where the operator has put it."""
+    account = await world.account()
+    device, _ = await register(world, account, UNKNOWN_SIM)
+    assert [] == await world.phones.pull(device, 100, "lifo")
+    await world.registry.change(f"{device.id}.1", shared=False, account=account.id)
+    await world.devices.update(device, sims=(Sim(1, "0770000001"),))
+
+    listed = {key for key, members in everything(redis_url).items() if key.startswith("online:") and members}
+    assert {f"online:{DJEZZY}@{account.id}"} == listed
+
+
 async def test_a_carrier_that_becomes_known(world: World, redis_url: str) -> None:
     """The phone got its permission only later: the seed serves from then on, and is listed under its carrier."""
     device, _ = await register(world, await world.account(), UNKNOWN_SIM)
@@ -208,7 +236,8 @@ async def test_another_card_in_the_slot(world: World, before: Sim, after: Sim, i
     device = await world.devices.update(device, sims=(after,))
 
     seed = await world.registry.get(seed_id)
-    assert (0, (0, 0, 0), 0) if is_another else (2, (25, 25, 25), 7) == (seed.consecutive_failures, seed.used, seed.sent)
+    expected = (0, (0, 0, 0), 0) if is_another else (2, (25, 25, 25), 7)
+    assert expected == (seed.consecutive_failures, seed.used, seed.sent)
     assert seed.enrolled
     assert seed.carrier == (MOBILIS if not is_another or after.carrier_name == "" else DJEZZY)
 
@@ -356,7 +385,7 @@ async def test_a_phone_of_another_account_is_not_there(world: World) -> None:
     assert [] == list(await world.devices.list(other.id))
 
 
-async def test_late_words_do_not_bring_a_deleted_phone_back(world: World) -> None:
+async def test_late_words_do_not_bring_a_deleted_phone_back(world: World, redis_url: str) -> None:
     """What a process does that has not heard of it yet leaves nothing behind."""
     device, _ = await register(world, await world.account(), MOBILIS_SIM)
     await world.devices.delete(device.id)
@@ -369,7 +398,24 @@ async def test_late_words_do_not_bring_a_deleted_phone_back(world: World) -> Non
 
     assert [] == list(await world.devices.every())
     assert [] == list(await world.devices.list(device.account))
+    assert [] == [key for key in everything(redis_url) if key.startswith("device")]
     assert [] == [seed for seed in await world.registry.every() if seed.is_dispatchable()]
+
+
+async def test_deleted_after_its_sims_were_put(world: World, second: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change of SIMs comes to nothing, and takes back what it has done already."""
+    device, _ = await register(world, await world.account(), MOBILIS_SIM)
+    put_sims = world.devices._put_sims
+
+    async def put_and_lose(after: Device, before: tuple[Sim, ...]) -> None:
+        await second.devices.delete(device.id)
+        await put_sims(after, before)
+
+    monkeypatch.setattr(world.devices, "_put_sims", put_and_lose)
+    with pytest.raises(Unauthorized):
+        await world.devices.update(device, sims=(DJEZZY_SIM, Sim(3, "0551000001")))
+
+    assert [] == [seed.id for seed in await world.registry.every() if seed.enrolled]
 
 
 async def test_deleted_while_its_sims_change(world: World, second: World) -> None:

@@ -221,12 +221,13 @@ async def test_changes_are_taken_up(app: App, world: World) -> None:
 
     assert {7} == {message.price for message in await app.messages(await app.send(account))}
     assert 1000 - 35 == await world.balance(account)
+    await world.admin.change(account.id, enabled=False)
+    with pytest.raises(Forbidden):
+        await app.send(account)
+    await world.admin.change(account.id, enabled=True)
     (key,) = await world.admin.keys(account.id)
     await world.admin.revoke_key(account.id, key.id)
     with pytest.raises(Unauthorized):
-        await app.send(account)
-    await world.admin.change(account.id, enabled=False)
-    with pytest.raises(Forbidden):
         await app.send(account)
 
 

@@ -98,16 +98,38 @@ class TestMint:
         assert [False, False, True, True, True] == [await is_good(identity, one.access_token) for one in minted]
         assert 3 == sum(":tokens:" in key for key in everything(redis_url))
 
-    async def test_everything_ends_with_the_refresh_token(self, identity: Identity) -> None:
-        """Redis forgets a family when its last refresh token is over."""
+    async def test_a_family_that_is_in_use_stays(self, world: World) -> None:
+        """The oldest is the one whose refresh token ends first, not whose grant was first."""
+        identity = Identity(world, max_families=2)
         account = await identity.account()
+        used = await identity.mint(account)
+        world.clock.advance(1)
+        unused = await identity.mint(account)
+        world.clock.advance(1)
+        used = await identity.tokens.refresh(used.refresh_token)
+        await identity.mint(account)
+
+        assert [True, False] == [await is_good(identity, each.access_token) for each in (used, unused)]
+
+    async def test_everything_ends_with_the_refresh_token(self, identity: Identity) -> None:
+        """Redis forgets a family when its last refresh token is over, and the account's list forgets it too."""
+        account, store = await identity.account(), identity.world.store
         minted = await identity.mint(account)
         family = TokenId.parse(minted.id)
         assert family is not None
-        keys = (identity.world.store.accounts.key(account.id, part) for part in ("tokens", f"tokens:{family.family}"))
-        left = [await ask(identity.world.store, lambda batch, key=key: batch.add("TTL", key)) for key in keys]
+        keys = [store.accounts.key(account.id, part) for part in ("tokens", f"tokens:{family.family}")]
 
-        assert all(86390 < seconds <= 86400 for seconds in left)
+        async def lives() -> bool:
+            return all([86390 < await ask(store, lambda batch, key=key: batch.add("TTL", key)) <= 86400 for key in keys])
+
+        assert await lives()
+        for key in keys:
+            await ask(store, lambda batch, key=key: batch.add("EXPIRE", key, 60))
+        await identity.tokens.refresh(minted.refresh_token)
+        assert await lives()
+        identity.world.clock.advance(86401)
+        await identity.mint(account)
+        assert 1 == await ask(store, lambda batch: batch.add("ZCARD", keys[0]))
 
 
 class TestRefresh:

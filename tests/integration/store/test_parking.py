@@ -1,9 +1,10 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from router.domain.lots import lot_of
-from router.store.parking import CLAIM_SECONDS, Parking
+from router.store.parking import CLAIM_SECONDS, LotUse, Parking
 from router.store.store import Store
 from tests.integration.store.kit import NOW, a_message, ask, everything
 
@@ -85,6 +86,50 @@ async def test_leave_and_forget(store: Store, redis_url: str, how: str) -> None:
 
     assert 0 == await count(store)
     assert {"lots": {b"60301"}} == everything(redis_url)
+
+
+async def test_special_lots(store: Store, redis_url: str) -> None:
+    """What asks for something special does not stand in the way of what any seed could take."""
+    plain, bound = a_message(), a_message(only="a-phone", sim=2, created_at=NOW - 9)
+    second, own = a_message(sim=2, created_at=NOW - 9), a_message(account="ac_own", created_at=NOW - 9)
+    await park(store, plain, bound, second)
+    await ask(store, lambda batch: Parking.park(batch, own, NOW, own=True))
+    lots = ["60301", "60301#2", "60301@ac_own", "@a-phone#2"]
+
+    assert [plain.id] == await claim(store)
+    assert lots == await Parking.lots(store.batch())
+    assert dict.fromkeys(lots, 1) == await Parking.counts(store.batch(), lots)
+    for message in (plain, bound, second, own):
+        await ask(store, lambda batch, m=message: Parking.leave(batch, m))
+    assert dict.fromkeys(lots, 0) == await Parking.counts(store.batch(), lots)
+    assert {"lots", "lots:{special}"} == set(everything(redis_url))
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_parked_again_elsewhere(store: Store, redis_url: str, own: bool) -> None:
+    """Its account's first phone came while it waited, or the last one went: it waits in one lot, not in two."""
+    message = a_message()
+    here, there = lot_of(message, own=own), lot_of(message, own=not own)
+    await ask(store, lambda batch: Parking.park(batch, message, NOW, own=own))
+    await ask(store, lambda batch: Parking.claim(batch, here, NOW, 9))
+    await ask(store, lambda batch: Parking.park(batch, replace(message, parked_at=NOW), NOW + 1, own=not own))
+
+    assert {here: 0, there: 1} == await Parking.counts(store.batch(), [here, there])
+    assert {"lots", "lots:{special}", f"parked:{{{there}}}"} == set(everything(redis_url))
+
+
+async def test_special_lots_are_dropped(store: Store) -> None:
+    """Unless a message has come since somebody looked; those of carriers stay."""
+    await park(store, a_message(), a_message(sim=1))
+    before = await Parking.uses(store.batch())
+    assert [LotUse("60301"), LotUse("60301#1", NOW)] == before
+    await ask(store, lambda batch: Parking.park(batch, a_message(sim=1), NOW + 1))
+    for lot in before:
+        await ask(store, lambda batch, old=lot: Parking.drop(batch, old))
+
+    assert [LotUse("60301"), LotUse("60301#1", NOW + 1)] == await Parking.uses(store.batch())
+    await ask(store, lambda batch: Parking.drop(batch, LotUse("60301#1", NOW + 1)))
+    assert ["60301"] == await Parking.lots(store.batch())
 
 
 async def test_parked_again(store: Store, redis_url: str) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -28,8 +29,8 @@ async def load(store: Store, seed_id: str, now: float = NOW) -> Seed:
     return seed
 
 
-async def reserve(store: Store, seed: Seed, slip: Slip, now: float = NOW) -> str:
-    return (await ask(store, lambda batch: store.seeds.reserve(batch, seed, slip, now, account="ac_1", to=PHONE))).decode()
+async def reserve(store: Store, seed: Seed, slip: Slip, now: float = NOW, account: str = "ac_1", to: str = PHONE) -> str:
+    return (await ask(store, lambda batch: store.seeds.reserve(batch, seed, slip, now, account=account, to=to))).decode()
 
 
 async def take(store: Store, seed: Seed, limit: int = 10) -> list[Slip]:
@@ -114,6 +115,19 @@ async def test_move_carrier(store: Store) -> None:
 
     assert [seed.id.encode(), b"2000000000"] == there
     assert [] == here
+
+
+async def test_move_between_owners(store: Store) -> None:
+    """From its carrier's list to its account's own, and where the carrier is not known from among the unknown."""
+    for pool, to in (("60301", "60301@ac_1"), ("", "60301")):
+        seed = await enrolled(store, carrier=pool)
+        await ask(store, lambda batch, s=seed: Seeds.touch(batch, s.id, s.pool, NOW, first=True))
+        listed = await load(store, seed.id)
+        await ask(store, lambda batch, s=listed, p=to: Seeds.move(batch, s, p))
+
+        assert seed.id.encode() in await ask(store, lambda batch, p=to: Seeds.pinged_since(batch, p, 0.0))
+        assert seed.id.encode() not in await ask(store, lambda batch, p=pool: Seeds.pinged_since(batch, p, 0.0))
+    assert {"60301", "60301@ac_1", "-"} == set(await Seeds.carriers(store.batch()))
 
 
 # Room
@@ -239,6 +253,233 @@ async def test_quota_comes_back_only_if_never_handed_over(store: Store) -> None:
     assert (3, (5, 5, 5)) == ((found := await load(store, seed.id)).in_flight, found.used)
     await finish(store, seed, returned, "returned", handed=False, now=NOW + 200)
     assert (0, (2, 2, 2)) == ((found := await load(store, seed.id)).in_flight, found.used)
+
+
+# Distinct recipients
+
+OCTOBER = datetime(2033, 10, 31, 9, tzinfo=UTC).timestamp()
+"""15 hours before the end of a UTC month."""
+
+
+def recipient(number: int) -> str:
+    return f"+2136610{number:05}"
+
+
+async def test_recipients_of_a_month(store: Store, redis_url: str) -> None:
+    """A new one beyond the limit is refused, a known one never is; with the month all of them are forgotten."""
+    seed = await enrolled(store, quota=Quota(half_hour=0, hour=0, day=0, recipients=2), pace_seconds=0.01)
+
+    async def send(number: int, to: int, now: float) -> str:
+        return await reserve(store, seed, Slip(f"wg_{number}", 1, 1), now, to=recipient(to))
+
+    assert ["ok", "ok", "ok", "recipients used", "ok"] == [await send(i, to, OCTOBER) for i, to in enumerate((1, 2, 1, 3, 2))]
+    assert 2 == (await load(store, seed.id, OCTOBER)).recipients_used
+    last = OCTOBER + 15 * 3600 - 1
+    assert "recipients used" == await send(10, 3, last)
+    assert ["ok", "ok", "recipients used"] == [await send(10 + to, to, last + 1) for to in (3, 4, 1)]
+    assert [2, 0] == [(await load(store, seed.id, at)).recipients_used for at in (last + 1, last + 1 + 30 * 86400)]
+    kept = str(everything(redis_url)[f"recipients:{{{seed.id}}}"])
+    assert not any(recipient(number)[-8:] in kept for number in range(1, 5)), "no number is kept"
+    assert 0 < await ask(store, lambda batch: batch.add("TTL", f"recipients:{{{seed.id}}}")) <= 32 * 86400
+
+
+async def test_recipients_are_not_kept_without_a_limit(store: Store, redis_url: str) -> None:
+    seed = await enrolled(store)
+    await reserve(store, seed, Slip("wg_1", 1, 1))
+
+    assert not [key for key in everything(redis_url) if key.startswith("recipients:")]
+
+
+async def test_a_recipient_that_never_had_it(store: Store) -> None:
+    """Counts no more when the attempt is taken back before the seed had it, unless another attempt was for the same one."""
+    seed = await enrolled(store, quota=Quota(half_hour=0, hour=0, day=0, recipients=2), pace_seconds=0.01)
+    once, twice, again = Slip("wg_once", 1, 1), Slip("wg_twice", 1, 1), Slip("wg_again", 1, 1)
+    for slip, to in ((once, 1), (twice, 2), (again, 2)):
+        assert "ok" == await reserve(store, seed, slip, to=recipient(to))
+
+    await finish(store, seed, twice, "returned", handed=False)
+    assert 2 == (await load(store, seed.id)).recipients_used
+    await finish(store, seed, once, "returned", handed=False)
+    await finish(store, seed, once, "returned", handed=False)
+    assert 1 == (await load(store, seed.id)).recipients_used
+    await take(store, seed)
+    await finish(store, seed, again, "failed")
+    assert 1 == (await load(store, seed.id)).recipients_used, "a phone has had it: it may have been sent"
+    assert ["ok", "recipients used"] == [await reserve(store, seed, Slip(f"wg_{i}", 1, 1), to=recipient(i)) for i in (3, 4)]
+
+
+async def test_taken_back_in_the_next_month(store: Store) -> None:
+    """It is counted in the old month, and takes nothing from the new one."""
+    seed = await enrolled(store, quota=Quota(half_hour=0, hour=0, day=0, recipients=2), pace_seconds=0.01)
+    await reserve(store, seed, Slip("wg_old", 1, 1), OCTOBER, to=recipient(1))
+    november = OCTOBER + 16 * 3600
+    await reserve(store, seed, Slip("wg_new", 1, 1), november, to=recipient(1))
+    await finish(store, seed, Slip("wg_old", 1, 1), "returned", handed=False, now=november)
+
+    assert 1 == (await load(store, seed.id, november)).recipients_used
+
+
+async def test_never_more_than_the_limits(redis_url: str) -> None:
+    """Many dispatchers at once, each with a copy of its own: no quota is ever passed, in parts or in recipients, and each is used up."""
+    stores = [open_store(redis_url) for _ in range(5)]
+    quota = Quota(half_hour=40, hour=0, day=0, recipients=7)
+    seed = await enrolled(stores[0], quota=quota, pace_seconds=0.01)
+    tos = [recipient(number % 12) for number in range(200)]
+    parts = [1 + number % 3 for number in range(200)]
+    answers = await asyncio.gather(
+        *(reserve(stores[i % 5], seed, Slip(f"wg_{i}", 1, parts[i]), to=tos[i], now=NOW + i / 100) for i in range(200))
+    )
+    given = [i for i, answer in enumerate(answers) if answer == "ok"]
+    found = await load(stores[0], seed.id)
+    for store in stores:
+        await store.close()
+
+    assert {"ok", "quota used", "recipients used"} == set(answers)
+    assert 38 <= sum(parts[i] for i in given) <= 40
+    assert 7 == len({tos[i] for i in given}) == found.recipients_used
+    assert sum(parts[i] for i in given) == found.used[0] == found.in_flight
+
+
+# Whose it is
+
+
+async def test_another_accounts_seed(store: Store) -> None:
+    """In the last instance too: a copy may not have heard yet that a seed was given away."""
+    seed = await enrolled(store)
+    shared = await load(store, seed.id)
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"account": "ac_1", "shared": "0"}, NOW))
+
+    assert "another account's" == await reserve(store, shared, Slip("wg_1", 1, 1), account="ac_2")
+    assert "another account's" == await reserve(store, shared, Slip("wg_1", 1, 1), account="")
+    assert "ok" == await reserve(store, shared, Slip("wg_1", 1, 1), account="ac_1")
+    assert 1 == (await load(store, seed.id)).in_flight
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"shared": "1"}, NOW))
+    await finish(store, seed, Slip("wg_1", 1, 1))
+    assert "ok" == await reserve(store, shared, Slip("wg_2", 1, 1), account="ac_2")
+
+
+async def test_an_own_seed_of_nobody(store: Store) -> None:
+    """A record that lost its account serves nobody rather than everybody."""
+    seed = await enrolled(store)
+    await ask(store, lambda batch: Seeds.change(batch, seed.id, {"shared": "0"}, NOW))
+
+    assert "another account's" == await reserve(store, seed, Slip("wg_1", 1, 1))
+
+
+async def test_enrol_a_phones_sim(store: Store) -> None:
+    """Phone, SIM and owner are kept, and told to who checks its calls; enrolling again without them leaves them."""
+    seed = await enrolled(store, id="a-phone.2", device="a-phone", sim=2, account="ac_1", shared=False)
+    for _ in range(2):
+        found = await load(store, seed.id)
+        known = store.seeds.parse_credentials(await ask(store, lambda batch: Seeds.credentials(batch, seed.id)))
+
+        assert ("a-phone", 2, "ac_1", False, "60301@ac_1") == (found.device, found.sim, found.account, found.shared, found.pool)
+        assert ("ac_1", False, "60301@ac_1") == (known.account, known.shared, known.pool)
+        await ask(store, lambda batch: Seeds.enrol(batch, Seed(id=seed.id), "another", NOW))
+    assert ["60301@ac_1"] == [pool for pool in await Seeds.carriers(store.batch()) if "@" in pool]
+    await enrolled(store, id=seed.id, device="a-phone", sim=2, account="ac_2", shared=True)
+    assert ("ac_2", True, "60301") == ((found := await load(store, seed.id)).account, found.shared, found.pool)
+
+
+async def test_a_seed_of_before(store: Store) -> None:
+    """Without any of these fields it is everybody's, as ever."""
+    seed = await enrolled(store)
+    found = await load(store, seed.id)
+
+    assert ("", 0, "", True, "60301") == (found.device, found.sim, found.account, found.shared, found.pool)
+    assert "ok" == await reserve(store, found, Slip("wg_1", 1, 1), account="whoever")
+
+
+# Learned limits
+
+
+async def limited(store: Store, seed: Seed, number: int, at: float) -> Seed:
+    """Given a message, and told two seconds later that it was too fast."""
+    slip = Slip("wg_1", number, 1)
+    assert "ok" == await reserve(store, await load(store, seed.id), slip, now=at)
+    await finish(store, seed, slip, "limited", now=at + 2)
+    return await load(store, seed.id)
+
+
+async def test_limit_errors_teach_to_rest(store: Store) -> None:
+    """First its pace or some seconds, then twice as long each time, up to Android's window; it is no failure of the seed."""
+    seed = await enrolled(store)
+    now, rests = NOW, []
+    for number in range(1, 12):
+        found = await limited(store, seed, number, now)
+        rests.append(found.rest_seconds)
+        assert (now + 2 + found.rest_seconds) == pytest.approx(found.resting_until())
+        now = found.resting_until()
+
+    assert [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1800, 1800] == rests
+    assert (0, 0, 0.0, 0.0, 0) == (found.failed, found.consecutive_failures, found.bad, found.outcomes, found.in_flight)
+    assert "resting" == await reserve(store, found, Slip("wg_2", 1, 1), now=now - 0.1)
+    assert "ok" == await reserve(store, found, Slip("wg_2", 1, 1), now=now)
+    assert "resting" == await reserve(store, found, Slip("wg_3", 1, 1), now=now + 1799)
+
+
+@pytest.mark.parametrize(("pace_seconds", "rest"), [(0.0, 5.0), (0.5, 5.0), (30.0, 30.0), (3600.0, 1800.0)])
+async def test_first_rest(store: Store, pace_seconds: float, rest: float) -> None:
+    seed = await enrolled(store, pace_seconds=pace_seconds)
+
+    assert rest == (await limited(store, seed, 1, NOW)).rest_seconds
+
+
+async def test_a_limit_counts_occasions(store: Store) -> None:
+    """What the seed held already when it was told went down with the same cause, or was sent before it."""
+    seed = await enrolled(store, pace_seconds=0.5)
+    slips = [Slip("wg_1", number, 1) for number in (1, 2, 3, 4)]
+    for slip in slips:
+        assert "ok" == await reserve(store, seed, slip)
+    for second, (slip, outcome) in enumerate(zip(slips, ("limited", "limited", "limited", "sent"), strict=True), 1):
+        await finish(store, seed, slip, outcome, now=NOW + second)
+    found = await load(store, seed.id)
+
+    assert (5.0, NOW + 3) == (found.rest_seconds, found.last_given_at)
+    assert 1 == found.sent
+
+
+async def test_successes_shorten_the_rest(store: Store) -> None:
+    """By a fifth each, until it would be shorter than the first one: then it is over. What was taken back says nothing."""
+    seed = await enrolled(store)
+    found = await limited(store, seed, 1, NOW)
+    found = await limited(store, seed, 2, found.resting_until())
+    rests = []
+    for number, outcome in enumerate(("sent", "returned", "sent", "sent", "sent"), 3):
+        slip = Slip("wg_1", number, 1)
+        now = found.resting_until() or found.last_given_at + 100
+        assert "ok" == await reserve(store, found, slip, now=now)
+        await finish(store, seed, slip, outcome, now=now + 1)
+        found = await load(store, seed.id)
+        rests.append(found.rest_seconds)
+
+    assert [8.0, 8.0, 6.4, 5.12, 0.0] == rests
+    assert 0.0 == found.resting_until()
+    assert (4, 0) == (found.sent, found.failed)
+
+
+async def test_an_attempt_that_was_never_fetched_costs_no_rest(store: Store) -> None:
+    """The phone had nothing: it may have the next one as if this had not been."""
+    seed = await enrolled(store)
+    found = await limited(store, seed, 1, NOW)
+    slip = Slip("wg_2", 1, 1)
+    now = found.resting_until() + 60
+    assert "ok" == await reserve(store, found, slip, now=now)
+    assert now == (await load(store, seed.id)).last_given_at
+    await finish(store, seed, slip, "returned", handed=False, now=now + 4)
+
+    assert found.last_given_at == (await load(store, seed.id)).last_given_at
+    assert "ok" == await reserve(store, found, Slip("wg_3", 1, 1), now=now + 4)
+
+
+async def test_one_of_many_while_it_rests(store: Store) -> None:
+    """Whoever asks at once: a seed that rests is given one message per rest."""
+    seed = await enrolled(store, pace_seconds=0.01)
+    found = await limited(store, seed, 1, NOW)
+    now = found.resting_until()
+    answers = await asyncio.gather(*(reserve(store, found, Slip(f"wg_{i}", 1, 1), now=now + i / 100) for i in range(20)))
+
+    assert (1, 19) == (answers.count("ok"), answers.count("resting"))
 
 
 # Fetching and ending

@@ -127,6 +127,12 @@ async def test_one_hash_tag(life: Life, calls: CallsSeen) -> None:
         await life.dispatch()
     life.dispatching._begin = begin  # type: ignore[method-assign]
     assert [] == await life.fetch()
+    # A lot that only some messages wait in, and nobody any more
+    bound = a_message(only="a-phone")
+    await ask(life.store, lambda batch: Parking.park(batch, bound, life.clock.at))
+    await ask(life.store, lambda batch: Parking.leave(batch, bound))
+    life.clock.advance(EMPTY_SECONDS + 1)
+    await life.fleet.refresh()
 
     scripts = {file.name.removesuffix(".lua") for file in (files("router.store") / "lua").iterdir()} - {"usage"}
     assert scripts == calls.names

@@ -11,14 +11,21 @@ def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) 
 
     printed = capsys.readouterr().out
     for command in (
-        "up", "demo", "simulate", "api", "dispatcher", "timekeeper", "accounts", "keys", "templates", "seeds", "messages", "send",
-        "queue", "doctor", "settings", "bench",
+        "up", "demo", "simulate", "api", "dispatcher", "timekeeper", "courier", "accounts", "keys", "templates", "seeds", "messages",
+        "webhooks", "send", "queue", "doctor", "settings", "bench",
     ):  # fmt: skip
         assert f" {command} " in printed
 
 
 def test_usage_error_is_2(run: Run) -> None:
     assert run("queue", "--nonsense") == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("d1", "--all"), ("d1", "--account", "shop")])
+def test_what_to_replay_must_be_clear(run: Run, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    """One delivery, or all of them, or all of an account."""
+    assert run("webhooks", "replay", *arguments) == 1
+    assert "--all" in capsys.readouterr().err
 
 
 def test_no_router(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -41,7 +48,7 @@ def test_connection_refused(run: Run, capsys: pytest.CaptureFixture[str], monkey
     assert "secret-token" not in err
 
 
-@pytest.mark.parametrize("role", ["api", "dispatcher", "timekeeper"])
+@pytest.mark.parametrize("role", ["api", "dispatcher", "timekeeper", "courier"])
 def test_role_without_redis(run: Run, capsys: pytest.CaptureFixture[str], role: str) -> None:
     """78 tells a supervisor that starting again cannot help."""
     assert run(role) == 78

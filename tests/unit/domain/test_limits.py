@@ -62,8 +62,7 @@ def test_too_fast(text: str) -> None:
         "",
         "TTL expired",
         "Can't send message: null",
-        "Send result: RESULT_UNEXPECTED_EVENT_STOP_SENDING (Failed because the user denied or canceled the dialog displayed for a premium "
-        "shortcode SMS or rate-limited SMS)",
+        "Send result: RESULT_UNEXPECTED_EVENT_STOP_SENDING (Failed because the user denied the dialog for a rate-limited SMS)",
         "Delivery result: 5",
         "Delivery result from SC +213661000005: 106",
         "error 500",

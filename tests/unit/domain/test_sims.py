@@ -2,7 +2,7 @@ import pytest
 
 from router.domain.carriers import carrier_of_iccid, carriers_by_label, country_of_iccid, is_iccid
 from router.domain.device import Sim
-from router.domain.sims import carrier_of_sim, is_another_card, number_of_sim
+from router.domain.sims import Told, carrier_of_sim, number_of_sim, told_of
 
 MOBILIS, DJEZZY, OOREDOO = "60301", "60302", "60303"
 MOBILIS_CARD = "8921301001234567890"
@@ -105,16 +105,27 @@ def test_number(told: str, e164: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "is_another"),
+    ("before", "now", "is_another", "carrier"),
     [
-        (Sim(1, iccid=MOBILIS_CARD), Sim(1, iccid=TUNISIAN_CARD), True),
-        (Sim(1, "0661000001", iccid=MOBILIS_CARD), Sim(1, "0661000002", iccid=MOBILIS_CARD + "F"), False),
-        (Sim(1, "0661000001"), Sim(1, "0661000002"), True),
-        (Sim(1, "0661000001"), Sim(1), False),
-        (Sim(1, iccid=MOBILIS_CARD), Sim(1, "0661000001"), False),
-        (Sim(1, carrier_name="Mobilis"), Sim(1, carrier_name="Djezzy"), False),
+        (Sim(1, iccid=MOBILIS_CARD), Sim(1, iccid=TUNISIAN_CARD, carrier_name="Orange"), True, "60501"),
+        (Sim(1, "0661000001", iccid=MOBILIS_CARD), Sim(1, "0661000002", iccid=MOBILIS_CARD + "F"), False, MOBILIS),
+        (Sim(1, "0661000001"), Sim(1, "0770000002"), True, DJEZZY),
+        (Sim(1, "0661000001"), Sim(1), False, ""),
+        (Sim(1, iccid=MOBILIS_CARD), Sim(1, "0661000001"), False, MOBILIS),
+        (Sim(1, carrier_name="Mobilis"), Sim(1, carrier_name="Djezzy"), True, DJEZZY),
+        (Sim(1, carrier_name="Mobilis"), Sim(1, carrier_name="Mobilis 4G"), False, MOBILIS),
+        (Sim(1, carrier_name="Mobilis"), Sim(1, carrier_name="Tunisie Telecom"), False, ""),
+        (Sim(1, carrier_name="Mobilis"), Sim(1, carrier_name="No service"), False, ""),
+        (Sim(1), Sim(1, carrier_name="inwi"), False, "60402"),
+        (None, Sim(1, carrier_name="Djezzy"), False, DJEZZY),
     ],
 )
-def test_another_card(before: Sim, now: Sim, is_another: bool) -> None:
-    """Certain by two ICCIDs, or by two numbers where there is none; a name that changed may be a network that it visits."""
-    assert is_another is is_another_card(before, now)
+def test_what_a_phones_word_comes_to(before: Sim | None, now: Sim, is_another: bool, carrier: str) -> None:
+    """Another card by its ICCID, its number, or another name of the same country; a foreign name is of a network that it visits."""
+    told = told_of(before, now, "DZ")
+
+    assert (is_another, carrier) == (told.is_another, told.carrier)
+
+
+def test_the_number_is_told_in_one_spelling() -> None:
+    assert Told(is_another=False, msisdn="+213661000001", carrier=MOBILIS) == told_of(None, Sim(1, "0661 00 00 01"), "DZ")
