@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from router.clock import Clock
 from router.domain.addresses import check_url
-from router.domain.errors import Conflict, Invalid, LimitReached, NotFound
+from router.domain.errors import Conflict, Invalid, LimitReached, NotFound, Unavailable
 from router.domain.webhooks import EVENTS, MAX_DEVICE_ID_LENGTH, MAX_WEBHOOK_ID_LENGTH, PHONES, Webhook
 from router.services.devices import Devices
 from router.services.phone_settings import PhoneSettings
@@ -61,7 +61,7 @@ class WebhookRegistry:
         if not (await batch.run())[place]:
             raise LimitReached("webhooks", self._most, _RETRY_SECONDS)
         _log.info("webhook.registered", account=account_id, webhook=webhook.id, webhook_event=event)
-        await self._devices.notify_account(account_id, "WebhooksUpdated")
+        await self._tell_phones(account_id)
         return webhook
 
     async def remove(self, account_id: str, webhook_id: str) -> None:
@@ -70,7 +70,14 @@ class WebhookRegistry:
         place = self._store.webhooks.remove(batch, account_id, webhook_id)
         if (await batch.run())[place]:
             _log.info("webhook.deleted", account=account_id, webhook=webhook_id)
+            await self._tell_phones(account_id)
+
+    async def _tell_phones(self, account_id: str) -> None:
+        """A hint: the change stands without it, and phones ask again by themselves."""
+        try:
             await self._devices.notify_account(account_id, "WebhooksUpdated")
+        except Unavailable as error:
+            _log.warning("phones.not_told", account=account_id, error=str(error))
 
     def _check(self, webhook: Webhook) -> None:
         if not _ID_SHAPE.fullmatch(webhook.id):

@@ -46,8 +46,12 @@ Story = Callable[[Fleet], Awaitable[None]]
 
 @contextmanager
 def started(redis_url: str, tmp_path: Path, **settings: str) -> Iterator[Stack]:
-    # A generous budget: with so many troubles and nothing new coming in, soon no seed is known to be good
-    usual = {"SEEDROUTER_PACE_SECONDS": "0.1", "SEEDROUTER_UNKNOWN_SKEW_SECONDS": "0.5", "SEEDROUTER_FAILOVER_BUDGET": "10"}
+    usual = {
+        "SEEDROUTER_PACE_SECONDS": "0.1",
+        "SEEDROUTER_UNKNOWN_SKEW_SECONDS": "0.5",
+        # With so many troubles and nothing new coming in, soon no seed is known to be good
+        "SEEDROUTER_FAILOVER_BUDGET_BURST": "1000",
+    }
     stack = Stack(redis_url, tmp_path / "data", usual | settings)
     try:
         stack.start()

@@ -10,6 +10,9 @@ from router.domain.errors import Invalid
 from router.services import submit
 
 
+_SUBMISSIONS = ("/3rdparty/v1/messages", "/3rdparty/v1/message")
+
+
 class Error(msgspec.Struct, frozen=True):
     """All that a client reads of an error."""
 
@@ -18,7 +21,7 @@ class Error(msgspec.Struct, frozen=True):
 
 def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Response[Error]":
     """A wrong request is 400 here, where other dialects say 422."""
-    if request.method == "POST":
+    if request.method == "POST" and request.scope["path"].rstrip("/").endswith(_SUBMISSIONS):
         submit.refused("smsgate", error)
     problem = describe(request, error)
     status = 400 if isinstance(error, Invalid) or problem.status == 422 else problem.status

@@ -30,10 +30,14 @@ _DONE_BY_THE_PHONE = ("Processed", "Sent", "Delivered", "Failed", "Cancelled")
 
 
 class TextMessage(msgspec.Struct, frozen=True):
+    """A plain SMS."""
+
     text: str
 
 
 class DataMessage(msgspec.Struct, frozen=True):
+    """Binary: `data` is base64."""
+
     data: str
     port: int
 

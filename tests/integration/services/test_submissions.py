@@ -730,3 +730,19 @@ async def test_one_hash_tag_per_script(app: App, world: World, calls: CallsSeen)
     await app.send(account, id="mine", key="k")
 
     assert "submission_admit" in calls.names
+
+
+async def test_the_list_does_not_outlive_what_it_lists(app: App, world: World) -> None:
+    """Forgotten also where nobody submits any more."""
+    account = await world.account()
+    await app.send(account, PHONES[0])
+    key = f"acct:{{{account.id}}}:submissions"
+    turns = 40
+    for _ in range(turns):
+        await world.timekeeping.tidy(3600)
+    young = await world.store.redis.exists(key)
+    world.clock.advance(600 + world.rules.longest_seconds + 60)
+    for _ in range(turns):
+        await world.timekeeping.tidy(3600)
+
+    assert [1, 0] == [young, await world.store.redis.exists(key)]
