@@ -64,7 +64,9 @@ class Settings(BaseSettings):
     refresh_token_seconds: int = Field(default=30 * 86400, ge=86400, le=366 * 86400, description="how long it can be refreshed")
 
     # Bounds of what is taken in
-    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="larger request bodies are refused with 413")
+    max_body_bytes: int = Field(
+        default=65536, ge=1024, description="larger request bodies are refused with 413; SMSGate's messages may have 1 MiB"
+    )
     max_queue_length: int = Field(default=1_000_000, ge=1, description="beyond it new messages are refused with 503")
     max_messages_per_pull: int = Field(default=100, ge=1, le=1000, description="messages a seed may fetch in one call")
     max_reports_per_call: int = Field(default=1000, ge=1, description="reports a seed may send in one call")

@@ -187,7 +187,7 @@ def _print(report: "FleetReport") -> None:
     rows = [(name, *(msgspec.structs.asdict(counts)[field] for field in names)) for name, counts in counted]
     print_table(("carrier", *names), rows, title=f"{report.alive} of {report.phones} phones were alive at the end")
     if report.apps is not None:
-        done = msgspec.structs.asdict(report.apps)
-        print_table(tuple(done), [tuple(done.values())], title="What the phones with SMSGate's app did")
+        did = [(name.replace("_", " "), count) for name, count in msgspec.structs.asdict(report.apps).items()]
+        print_table(("what", "count"), did, title="What the phones with SMSGate's app did")
     if report.undelivered_reports:
         print(f"{report.undelivered_reports} reports did not reach the router.")

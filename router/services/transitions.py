@@ -66,7 +66,7 @@ class _Landed(msgspec.Struct, frozen=True):
 class Transitions:
     """One per process."""
 
-    def __init__(self, store: Store, publisher: Publisher, clock: Clock, rules: Rules, announcer: Announcer | None = None) -> None:
+    def __init__(self, store: Store, publisher: Publisher, clock: Clock, rules: Rules, announcer: Announcer) -> None:
         self._store = store
         self._announcer = announcer
         self._publisher = publisher
@@ -170,7 +170,7 @@ class Transitions:
         events = [
             Announcement(stored.message, event, happened_at(stored.message, event)) for stored in told for event in owed(stored.message)
         ]
-        if events and self._announcer is not None:
+        if events:
             await self._announcer.announce(events)
 
     async def _mark(self, settled: Sequence[Stored], told: Sequence[Stored]) -> None:

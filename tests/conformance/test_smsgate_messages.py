@@ -150,6 +150,7 @@ def test_accepted(shared: App, path: str, prefix: str) -> None:
         {"textMessage": {"text": "x", "unknown": 1}, "unknown": {"field": 1}},
         {"textMessage": {"text": "x" * 65535}},
         {"textMessage": {"text": "é" * 65535}},
+        {"textMessage": {"text": "\N{SNOWMAN}" * 65535}},
         {"dataMessage": {"data": base64.b64encode(bytes(300)).decode(), "port": 65535}},
         {"textMessage": {"text": "x"}, "dataMessage": None, "message": None, "deviceId": None, "simNumber": None, "ttl": None, "id": None},
         {"textMessage": {"text": "x"}, "message": ""},

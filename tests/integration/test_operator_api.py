@@ -220,6 +220,22 @@ class TestSeeds:
         assert changed.items() >= {"draining": True, "enabled": True, "carrier": "60301", "online": True}.items()
         assert (changed["quota_limits"]["hour"], changed["quota_limits"]["day"]) == (3, 5)
 
+    def test_owner_and_recipients(self, operator: Operator) -> None:
+        """Whose it is and what is left of each quota is told; an operator may change both."""
+        owner = operator.account()["id"]
+        made = operator.call("POST", "/seeds", {"imsi": IMSI, "account": owner, "shared": False, "quota": {"day": 9, "recipients": 5}})
+
+        assert made.items() >= {"account": owner, "shared": False, "device": "", "sim": 0, "parts_left": 9}.items()
+        assert made.items() >= {"recipients_used": 0, "recipients_limit": 5, "recipients_left": 5}.items()
+        assert made.items() >= {"rest_seconds": 0.0, "resting_until": None}.items()
+        unlimited = {"half_hour": 0, "day": 0, "recipients": 0}
+        changed = operator.call("PATCH", f"/seeds/{IMSI}", {"shared": True, "quota": unlimited})
+        assert changed.items() >= {"account": owner, "shared": True, "parts_left": None, "recipients_left": None}.items()
+        assert operator.refusal("PATCH", f"/seeds/{IMSI}", {"account": "ac_nobody"})[0] == 404
+        assert operator.call("PATCH", f"/seeds/{IMSI}", {"account": "", "shared": True})["account"] == ""
+        assert operator.refusal("PATCH", f"/seeds/{IMSI}", {"shared": False})[0] == 422
+        assert operator.call("GET", f"/seeds/{IMSI}")["shared"] is True
+
     def test_enrolling_again_voids_the_token(self, operator: Operator) -> None:
         old, new = (operator.call("POST", "/seeds", {"imsi": IMSI})["token"] for _ in range(2))
         codes = [
@@ -245,6 +261,8 @@ class TestSeeds:
             ({"imsi": IMSI, "quota": {"day": -1}}, "quota.day"),
             ({"imsi": IMSI, "quota": {"day": 10**30}}, "quota.day"),
             ({"imsi": IMSI, "quota": {"week": 1}}, "week"),
+            ({"imsi": IMSI, "quota": {"recipients": -1}}, "quota.recipients"),
+            ({"imsi": IMSI, "shared": False}, "shared"),
         ],
     )
     def test_invalid(self, operator: Operator, body: Any, told: str) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.integration.test_flow import NUMBERS, send
@@ -22,7 +21,6 @@ TIMES = AppTimes(retry_seconds=0.2, longest_retry_seconds=1.0, reconnect_seconds
 GOOD = AppBehaviour(radio_seconds=0.05, times=TIMES)
 TROUBLED = AppBehaviour(
     fail_rate=0.1,
-    lost_result_rate=0.05,
     die_rate=0.08,
     dead_seconds=2.0,
     doze_rate=0.1,
@@ -176,14 +174,13 @@ def test_nothing_is_lost_or_sent_twice_in_silence(redis_url: str, tmp_path: Path
     where the account decides about those (it waits), nothing is. Whatever is said to be sent was on the air.
     """
     found: dict[str, Any] = {}
-    behaviour = TROUBLED if silence == "resend" else msgspec.structs.replace(TROUBLED, lost_result_rate=0.0)
     with started(redis_url, tmp_path, SEEDROUTER_SILENCE=silence) as stack:
         key = stack.account()["key"]
 
         async def story(fleet: Fleet) -> None:
             found.update(await ended(stack, await submit(stack, key, 60)))
 
-        ledger = run(stack, story, behaviour, {"60301": 4, "60302": 4, "60303": 4})
+        ledger = run(stack, story, TROUBLED, {"60301": 4, "60302": 4, "60303": 4})
     attempts = {(id, attempt["number"]): attempt for id, trace in found.items() for attempt in trace["attempts"]}
     unknown = {id for (id, _), attempt in attempts.items() if "nobody knows" in (attempt["error"] or "")}
     sent = {id for id, trace in found.items() if trace["message"]["state"] == "sent"}

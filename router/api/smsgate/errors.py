@@ -9,7 +9,6 @@ from router.api.problems import describe
 from router.domain.errors import Invalid
 from router.services import submit
 
-
 _SUBMISSIONS = ("/3rdparty/v1/messages", "/3rdparty/v1/message")
 
 

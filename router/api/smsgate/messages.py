@@ -17,11 +17,13 @@ from router.services.submission_list import Query
 
 _COLLECTION = ["/messages", "/message"]
 _ONE = ["/messages/{message_id:str}", "/message/{message_id:str}"]
+_MOST_BODY_BYTES = 1_048_576
+"""The contract's longest text fits in however a client escapes it (65,535 characters, 12 bytes each); other calls need far less."""
 _SORTS = {"": True, "-created_at": True, "created_at": False, "+created_at": False, " created_at": False}
 """Newest first? A plus that was not escaped arrives as a blank."""
 
 
-@post(_COLLECTION, status_code=202, before_request=needs("messages:send"))
+@post(_COLLECTION, status_code=202, before_request=needs("messages:send"), request_max_body_size=_MOST_BODY_BYTES)
 async def send(
     request: "Request[Any, Any, Any]",
     data: NewMessage,
@@ -44,9 +46,9 @@ async def send(
 async def listing(
     request: "Request[Any, Any, Any]",
     since: Annotated[str | None, Parameter(query="from", description="made at that time or later, RFC 3339")] = None,
-    until: Annotated[str | None, Parameter(query="to", description="made at that time or earlier, RFC 3339")] = None,
+    to: Annotated[str | None, Parameter(description="made at that time or earlier, RFC 3339")] = None,
     in_state: Annotated[str | None, Parameter(query="state")] = None,
-    device_id: Annotated[str, Parameter(query="deviceId")] = "",
+    deviceId: str = "",  # noqa: N803
     limit: Annotated[int, Parameter(description="1 to 100")] = 50,
     offset: int = 0,
     includeContent: Annotated[bool, Parameter(description="with the text, as long as it is kept")] = False,  # noqa: N803
@@ -57,9 +59,9 @@ async def listing(
         raise Invalid("sort", "created_at or -created_at")
     query = Query(
         since=None if since is None else parse_time(since, "from"),
-        until=None if until is None else parse_time(until, "to"),
+        until=None if to is None else parse_time(to, "to"),
         state=_state(in_state),
-        device=device_id,
+        device=deviceId,
         limit=limit,
         offset=offset,
         newest_first=_SORTS[sort],

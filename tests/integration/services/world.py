@@ -27,6 +27,7 @@ from router.services.seeds import SeedRegistry
 from router.services.submit import Accepted, Request, Submit
 from router.services.timekeeping import Timekeeping
 from router.services.transitions import Transitions
+from router.services.webhooks import Announcer
 from router.settings import Settings
 from router.store.accounts import hash_key
 from router.store.store import Store
@@ -70,7 +71,7 @@ class World:
         self.clock = clock or SetClock()
         self.queue = queue or Queue()
         self.store: Store = open_store(redis_url, self.rules, open_seeds=self.settings.open_seeds)
-        self.transitions = Transitions(self.store, self.queue, self.clock, self.rules)
+        self.transitions = Transitions(self.store, self.queue, self.clock, self.rules, Announcer(self.store, self.clock))
         self.accounts = AccountDirectory(self.store)
         self.admin = AccountAdmin(self.store, self.clock, self.settings)
         self.registry = SeedRegistry(self.store, self.clock, self.rules, self.settings)

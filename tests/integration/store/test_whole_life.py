@@ -8,14 +8,20 @@ from importlib.resources import files
 import pytest
 
 from router.domain import lifecycle
+from router.domain.account import KeyCredential
+from router.domain.submission_request import NewSubmission
 from router.queue.broker import Broker
 from router.queue.consumer import BatchConsumer
 from router.queue.entries import QueuePublisher
 from router.queue.publisher import publisher_for
+from router.services.devices import Devices
+from router.services.submissions import Submissions
 from router.services.transitions import Step
+from router.store.accounts import hash_key
+from router.store.parking import EMPTY_SECONDS, Parking
 from tests.integration.queue.kit import Collecting, until
-from tests.integration.services.world import IMSI, World
-from tests.integration.store.kit import CallsSeen, everything, hash_tag, strings_of
+from tests.integration.services.world import IMSI, KEY, World
+from tests.integration.store.kit import CallsSeen, a_message, ask, everything, hash_tag, strings_of
 
 pytestmark = pytest.mark.anyio
 TEXT = "Your very secret code is {code}, tell nobody"
@@ -106,18 +112,25 @@ async def test_one_hash_tag(life: Life, calls: CallsSeen) -> None:
     await life.submit(account, "+213770000001")
     await life.dispatch()
     await life.dispatching.run_parked("60302", 10)
-    create = life.submitting._record
+    create = life.submitting.acceptance._record
 
     async def dies(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    life.submitting._record = dies  # type: ignore[method-assign]
+    life.submitting.acceptance._record = dies  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         await life.submit(account, "+213661000009")
-    life.submitting._record = create  # type: ignore[method-assign]
+    life.submitting.acceptance._record = create  # type: ignore[method-assign]
     life.clock.advance(30)
     await life.timekeeping.confirm_admissions()
     await life.timekeeping.run_due()
+    # A submission
+    devices = Devices(life.store, life.clock, life.rules, life.settings)
+    submissions = Submissions(life.store, life.submitting.acceptance, life.transitions, devices, life.clock, life.rules)
+    await life.seed()
+    two = NewSubmission(recipients=("+213661000011", "+213661000012"), body=PLAIN)
+    told = await submissions.submit(account, KeyCredential(hash_key(KEY)), two, "another k")
+    await submissions.cancel(account, told.view.submission.id)
     # One that is fetched before its attempt has begun
     await life.seed()
     begin = life.dispatching._begin
@@ -134,7 +147,7 @@ async def test_one_hash_tag(life: Life, calls: CallsSeen) -> None:
     life.clock.advance(EMPTY_SECONDS + 1)
     await life.fleet.refresh()
 
-    scripts = {file.name.removesuffix(".lua") for file in (files("router.store") / "lua").iterdir()} - {"usage"}
+    scripts = {file.name.removesuffix(".lua") for file in (files("router.store") / "lua").iterdir()} - {"usage", "admission"}
     assert scripts == calls.names
 
 

@@ -125,16 +125,16 @@ def test_obeys_valid_until(tmp_path: Path) -> None:
     """Right before it would be sent: what waited too long behind others fails."""
 
     async def story(server: FakeSmsgate, phone: AppPhone) -> None:
-        await eventually(lambda: phone.settings.interval_seconds == (1, 1))
+        await eventually(lambda: phone.settings.interval_seconds == (3, 3))
         await offer(server, phone, "old_1", validUntil=time.time() - 1)
         await eventually(lambda: server.states("old_1") == ["Failed"])
-        await offer(server, phone, "late_1", "soon_1", validUntil=time.time() + 0.8)
+        await offer(server, phone, "late_1", "soon_1", validUntil=time.time() + 2.8)
         await eventually(lambda: server.states("late_1") == ["Failed"])
 
         assert "TTL expired" == server.last("late_1")["recipients"][0]["error"]
         assert (2, 2) == (phone.app.expired, phone.counts.failed)
 
-    assert ["soon"] == names(play(story, tmp_path, prepare=with_settings(send_interval_min=1, send_interval_max=1)))
+    assert ["soon"] == names(play(story, tmp_path, prepare=with_settings(send_interval_min=3, send_interval_max=3)))
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(-600.0, ["short", "long"]), (0.0, ["long"]), (600.0, [])])
@@ -285,7 +285,7 @@ def test_takes_nothing_that_is_not_pending(tmp_path: Path) -> None:
 
 
 def test_android_limits_the_parts_of_each_sim(tmp_path: Path) -> None:
-    """Three parts in half a second here; more are refused by the radio, and another SIM has a count of its own."""
+    """Three parts in two seconds here; more are refused by the radio, and another SIM has a count of its own."""
 
     async def story(server: FakeSmsgate, phone: AppPhone) -> None:
         await offer(server, phone, "two_1", text="x" * 200)
@@ -296,11 +296,11 @@ def test_android_limits_the_parts_of_each_sim(tmp_path: Path) -> None:
         await eventually(lambda: server.states("other_1")[-1:] == ["Sent"])
 
         assert "Send result: RESULT_ERROR_LIMIT_EXCEEDED" == server.last("again_1")["recipients"][0]["error"]
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.0)
         await offer(server, phone, "after_1", text="x" * 200)
         await eventually(lambda: server.states("after_1")[-1:] == ["Sent"])
 
-    assert ["two", "other", "after"] == names(play(story, tmp_path, but(radio_limit_parts=3, radio_limit_seconds=0.5)))
+    assert ["two", "other", "after"] == names(play(story, tmp_path, but(radio_limit_parts=3, radio_limit_seconds=2.0)))
 
 
 def test_delivery_reports_where_they_are_wanted(tmp_path: Path) -> None:
