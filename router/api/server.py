@@ -3,6 +3,7 @@
 uvicorn over granian: an open long-poll is a sign of life, and a client that leaves must be noticed at once (docs/architecture.md).
 """
 
+import logging
 import signal
 from types import FrameType
 from typing import Any
@@ -18,6 +19,11 @@ from router.secrets import Secrets
 from router.settings import Settings
 
 _log = structlog.get_logger()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """An event stream of a phone is broken off on purpose."""
+    return "without completing response" not in record.getMessage()
 
 
 class _Server(uvicorn.Server):
@@ -51,6 +57,7 @@ def serve(settings: Settings, secrets: Secrets) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.stop_grace_seconds),
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     server = _Server(config)
     # uvicorn raises the signal again when it has stopped in order; that is no reason to end by it
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -248,7 +248,7 @@ def _on_sent(message: Message, attempt: Attempt, now: float, *, delivered: bool)
         raise Stale("reported before")
     released: tuple[Release, ...] = (_release(attempt, "sent", now),) if attempt.is_open else ()
     first = attempt.sent_at is None
-    told = replace(attempt, state="sent", sent_at=attempt.sent_at or now, ended_at=attempt.ended_at or now)
+    told = replace(attempt, state="sent", sent_at=attempt.sent_at or now, ended_at=attempt.ended_at or now, error=None)
     if delivered:
         told = replace(told, delivered_at=now)
         message = replace(message, delivered_at=message.delivered_at or now)

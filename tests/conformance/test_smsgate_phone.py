@@ -197,6 +197,7 @@ def test_a_deleted_phone_is_hung_up_on(stack: Stack) -> None:
     wait_for(phone.is_ended.is_set, "the line to be closed")
 
     assert 401 == phone.http.get("/message").status_code
+    assert [None] == phone.heard("broken off")
     assert [] == [device for device in stack.operator("GET", "/devices") if device["id"] == phone.id]
     phone.close()
 

@@ -34,7 +34,10 @@ def _wire(news: News) -> bytes:
 
 
 class _Line(ASGIResponse):
-    """Says what the stream has to say until the phone leaves or the process is told to stop. No task but the server's own and one more."""
+    """Says what the stream has to say until the phone leaves or the process is told to stop. No task but the server's own and one more.
+
+    Its end is never told: the connection breaks. The app opens another stream after one that broke, and not after one that ended in order.
+    """
 
     def __init__(
         self,
@@ -55,7 +58,6 @@ class _Line(ASGIResponse):
                 await self._talk(stream, left, send)
             finally:
                 left.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _talk(self, stream: EventStream, left: "asyncio.Task[None]", send: "Send") -> None:
         """The first bytes go at once: some clients wait for them before they call the stream open."""

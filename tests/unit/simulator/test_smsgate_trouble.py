@@ -29,6 +29,8 @@ def test_dozes_in_the_middle_of_everything(tmp_path: Path) -> None:
     async def story(server: FakeSmsgate, phone: AppPhone) -> None:
         await eventually(lambda: phone.is_streaming and phone.app.settings)
         phone.doze()
+        # What was on its way may still arrive
+        await asyncio.sleep(0.3)
         calls = len(server.calls)
         server.give(device_of(phone), "a_1")
         await server.push(device_of(phone))
