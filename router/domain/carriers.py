@@ -126,7 +126,12 @@ def carriers_by_label(label: str) -> tuple[str, ...]:
     """The carriers that a phone may mean by the name that it shows for a SIM: `Djezzy 4G`, `ATM Mobilis`, `Orange MA`; often none.
 
     A name that several countries know (Orange, Ooredoo) gives several. One with a word unknown to us gives none: `Orange F` is French.
+    SMSGate's app may tell a name with all but its last four characters as stars: `***ilis`.
     """
+    if label.startswith("*"):
+        tail = label.lstrip("*").casefold()
+        masked = [carriers for name, carriers in _BY_LABEL.items() if tail and len(name) == len(label) and name.endswith(tail)]
+        return tuple(dict.fromkeys(carrier for carriers in masked for carrier in carriers))
     plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode().casefold()
     words = [word for word in _WORD.findall(plain) if word not in _NOISE_WORDS]
     whole = _BY_LABEL.get(" ".join(words), ())

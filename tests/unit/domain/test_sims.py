@@ -129,3 +129,14 @@ def test_what_a_phones_word_comes_to(before: Sim | None, now: Sim, is_another: b
 
 def test_the_number_is_told_in_one_spelling() -> None:
     assert Told(is_another=False, msisdn="+213661000001", carrier=MOBILIS) == told_of(None, Sim(1, "0661 00 00 01"), "DZ")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("***ilis", "60301"), ("**ezzy", "60302"), ("***edoo", "60303"), ("***", None), ("*******", None), ("***ilia", None), ("*ilis", None)],
+)
+def test_a_masked_name(name: str, expected: str | None) -> None:
+    """The app may show the last four characters of a name only, and its length."""
+    sim = Sim(1, phone_number="*********0002", carrier_name=name, iccid="***************0123")
+
+    assert expected == carrier_of_sim(sim, "DZ")

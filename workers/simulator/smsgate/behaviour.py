@@ -72,7 +72,7 @@ class AppBehaviour(msgspec.Struct, frozen=True, kw_only=True):
     """The time zone in which it writes times."""
     tells_sims: bool = True
     """Without the permission to read the phone's state the app tells none."""
-    masks_sims: bool = False
+    masks_sims: bool = True
     """Number, carrier and ICCID have a star for each character but the last four, as newer versions of the app send them."""
     tells_what_it_cannot_cancel: bool = False
     """Says the state of a message that it is to cancel and has sent already. The app says nothing then."""
