@@ -49,6 +49,7 @@ FAILOVER_REASONS: tuple[FailoverReason, ...] = ("failed", "returned", "unfetched
 CodeRefusal = Literal["wrong", "used", "cancelled", "expired", "failed"]
 
 
+_TOLD_LATE = "told late: until then it was ambiguous"
 SETTLE_LATER_SECONDS = 5.0
 """Whoever ends a message settles it at once; the timekeeper does, so much later, if that process died in between."""
 
@@ -231,15 +232,15 @@ def _on_told_radio(message: Message, attempt: Attempt, now: float) -> Decision:
     """It has been given to the radio, and nothing can be said about that any more: only that nobody else begins."""
     if attempt.state not in ("handed", "ambiguous") or attempt.radio_at is not None:
         raise Stale("reported before, or the attempt has ended")
-    on_radio = replace(attempt, state="radio", radio_at=now, ended_at=None)
     if attempt.state == "handed":
-        return Decision(_with_attempt(message, on_radio))
+        return Decision(_with_attempt(message, replace(attempt, state="radio", radio_at=now)))
     # Its lease ended without a word. It is the current one again, unless another seed has the message in its hands
     if message.state not in ("pending", "dispatched") or any(other.was_handed_over for other in message.open_attempts):
         return Decision(_with_attempt(message, replace(attempt, radio_at=now)))
     message, released = _withdraw_unfetched(message, now)
     if message.state == "pending":
         message = replace(move(message, "dispatched", now), parked_at=None)
+    on_radio = replace(attempt, state="radio", radio_at=now, ended_at=None, error=_TOLD_LATE)
     return Decision(_with_attempt(message, on_radio), released)
 
 
@@ -248,7 +249,8 @@ def _on_sent(message: Message, attempt: Attempt, now: float, *, delivered: bool)
         raise Stale("reported before")
     released: tuple[Release, ...] = (_release(attempt, "sent", now),) if attempt.is_open else ()
     first = attempt.sent_at is None
-    told = replace(attempt, state="sent", sent_at=attempt.sent_at or now, ended_at=attempt.ended_at or now, error=None)
+    late = _TOLD_LATE if attempt.state == "ambiguous" else None
+    told = replace(attempt, state="sent", sent_at=attempt.sent_at or now, ended_at=attempt.ended_at or now, error=late or attempt.error)
     if delivered:
         told = replace(told, delivered_at=now)
         message = replace(message, delivered_at=message.delivered_at or now)

@@ -182,7 +182,7 @@ def test_nothing_is_lost_or_sent_twice_in_silence(redis_url: str, tmp_path: Path
 
         ledger = run(stack, story, TROUBLED, {"60301": 4, "60302": 4, "60303": 4})
     attempts = {(id, attempt["number"]): attempt for id, trace in found.items() for attempt in trace["attempts"]}
-    unknown = {id for (id, _), attempt in attempts.items() if "nobody knows" in (attempt["error"] or "")}
+    unknown = {id for (id, _), attempt in attempts.items() if attempt["state"] == "ambiguous" or "ambiguous" in (attempt["error"] or "")}
     sent = {id for id, trace in found.items() if trace["message"]["state"] == "sent"}
 
     assert 60 == len(found)

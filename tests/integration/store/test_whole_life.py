@@ -6,22 +6,27 @@ from functools import partial
 from importlib.resources import files
 
 import pytest
+from msgspec.structs import replace
 
 from router.domain import lifecycle
-from router.domain.account import KeyCredential
+from router.domain.account import Account, KeyCredential
 from router.domain.submission_request import NewSubmission
+from router.domain.webhooks import Webhook
 from router.queue.broker import Broker
 from router.queue.consumer import BatchConsumer
 from router.queue.entries import QueuePublisher
 from router.queue.publisher import publisher_for
 from router.services.devices import Devices
+from router.services.phone_settings import PhoneSettings
 from router.services.submissions import Submissions
 from router.services.transitions import Step
 from router.store.accounts import hash_key
+from router.store.deliveries import Delivery
 from router.store.parking import EMPTY_SECONDS, Parking
 from tests.integration.queue.kit import Collecting, until
+from tests.integration.services.identity import PASSWORD, Identity
 from tests.integration.services.world import IMSI, KEY, World
-from tests.integration.store.kit import CallsSeen, a_message, ask, everything, hash_tag, strings_of
+from tests.integration.store.kit import NOW, CallsSeen, a_message, ask, everything, hash_tag, strings_of
 
 pytestmark = pytest.mark.anyio
 TEXT = "Your very secret code is {code}, tell nobody"
@@ -147,8 +152,59 @@ async def test_one_hash_tag(life: Life, calls: CallsSeen) -> None:
     life.clock.advance(EMPTY_SECONDS + 1)
     await life.fleet.refresh()
 
-    scripts = {file.name.removesuffix(".lua") for file in (files("router.store") / "lua").iterdir()} - {"usage", "admission"}
+    await _of_a_login(life)
+    await _of_a_phone(life, account)
+    await _of_a_delivery(life, account)
+
+    included = {"usage", "admission", "delivery_lib"}
+    scripts = {file.name.removesuffix(".lua") for file in (files("router.store") / "lua").iterdir()} - included
     assert scripts == calls.names
+
+
+async def _of_a_login(life: Life) -> None:
+    """Tokens, a password that changes, a code that a phone registers with."""
+    identity = Identity(life)
+    account = await identity.account()
+    minted = await identity.tokens.refresh((await identity.mint(account)).refresh_token)
+    await identity.tokens.revoke(account, minted.id)
+    await identity.logins.redeem_code((await identity.logins.new_code(account)).code)
+    await identity.logins.change_password(account, PASSWORD, f"{PASSWORD} and more")
+
+
+async def _of_a_phone(life: Life, account: Account) -> None:
+    """It registers, has another SIM and then none of them, is told settings, and is deleted."""
+    device = await life.phone(account, "+213661000021", "+213771000021")
+    device = await life.devices.update(device, sims=device.sims[:1])
+    await PhoneSettings(life.store, life.devices, life.rules).ensure_signing_key(account.id)
+    await life.devices.delete(device.id)
+
+
+async def _of_a_delivery(life: Life, account: Account) -> None:
+    """Made, claimed, tried again, held up with its target, delivered; another one dies and is forgotten."""
+    store = life.store.deliveries
+    webhook = Webhook(id="w", url="https://example.org/", event="sms:sent")
+    await ask(life.store, lambda batch: life.store.webhooks.put(batch, account.id, webhook, 5))
+    for id in ("d1", "d2"):
+        made = Delivery(
+            id=id, account=account.id, webhook="w", event="sms:sent", url=webhook.url, target="https://example.org:443", body=b"{}",
+            made_at=NOW,
+        )  # fmt: skip
+        await ask(life.store, partial(store.put, delivery=made))
+        (due,) = await store.due(life.store.batch(), NOW + 1, 10)
+        ((record,),) = [await ask(life.store, lambda batch, due=due: store.claim(batch, due, NOW + 1, 10, 10.0))]
+        (read,) = store.parse([record])
+        await ask(life.store, lambda batch, read=read: store.again(batch, read, replace(read.delivery, tries=1), NOW + 5))
+        stored = await store.get(life.store.batch(), id)
+        assert stored is not None
+        if id == "d1":
+            await ask(life.store, lambda batch: store.pause(batch, made.target, NOW + 9))  # noqa: B023 - called at once
+            await ask(life.store, partial(store.done, delivery=stored.delivery))
+        else:
+            dead = replace(stored.delivery, died_at=NOW + 6)
+            await ask(life.store, lambda batch, stored=stored, dead=dead: store.bury(batch, stored, dead, 10))
+    await ask(life.store, lambda batch: store.forget(batch, NOW + 10, 10))
+
+    assert (0, 0) == await store.counts(life.store.batch())
 
 
 @pytest.mark.parametrize(("key", "tag"), [("acct:{a}:idem:{b}", "a"), ("{x}", "x"), ("a{b{c}d", "b{c")])
