@@ -5,6 +5,7 @@ uvicorn over granian: an open long-poll is a sign of life, and a client that lea
 
 import logging
 import signal
+import socket
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from router.secrets import Secrets
 from router.settings import Settings
 
 _log = structlog.get_logger()
+_GONE_SECONDS = 20.0
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -68,9 +70,19 @@ def serve(settings: Settings, secrets: Secrets) -> int:
 
     follow_parent(stop)
     app.on_startup.append(lambda: _introduce(app, server, settings))
-    server.run()
+    server.run(sockets=[_listen(config)])
     _log.info("api.stopped")
     return 0 if server.started else 1
+
+
+def _listen(config: uvicorn.Config) -> socket.socket:
+    """The listening socket. What it accepts is given up when the other side acknowledges nothing for `_GONE_SECONDS`: a phone that has lost
+    its power would else stay online, with its open line, until TCP gives up after a quarter of an hour.
+    """
+    listening = config.bind_socket()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_GONE_SECONDS * 1000))
+    return listening
 
 
 def _introduce(app: Any, server: _Server, settings: Settings) -> None:
