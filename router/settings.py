@@ -146,6 +146,7 @@ class Settings(BaseSettings):
         "failover_budget", "failovers allowed per first attempt; past it only seeds known to be good are used", ge=0, le=10
     )
     failover_budget_burst: float = _rule("failover_budget_burst", "failovers allowed at once before the budget counts", ge=1)
+    failover_budget_per_second: float = _rule("failover_budget_per_second", "failovers allowed per second whatever the traffic", ge=0)
     republish_seconds: float = _rule(
         "republish_seconds", "a message that nobody took for so long is queued again; doubles each time", gt=0
     )

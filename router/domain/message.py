@@ -139,8 +139,13 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     @property
     def current(self) -> Attempt | None:
         """The attempt that is open; where none is, the last that a seed had, or was to have."""
-        had = [attempt for attempt in self.attempts if attempt.is_open] or [a for a in self.attempts if a.was_handed_over] or self.attempts
-        return had[-1] if had else None
+        had: Attempt | None = None
+        for attempt in reversed(self.attempts):
+            if attempt.is_open:
+                return attempt
+            if had is None and attempt.was_handed_over:
+                had = attempt
+        return had or (self.attempts[-1] if self.attempts else None)
 
     @property
     def open_attempts(self) -> list[Attempt]:

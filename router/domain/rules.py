@@ -31,6 +31,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     failover_budget: float = 0.2
     """Failovers allowed per first attempt; past it only seeds known to be good are used."""
     failover_budget_burst: float = 50.0
+    failover_budget_per_second: float = 1.0
+    """Failovers allowed per second whatever the traffic."""
     republish_seconds: float = 5.0
     """A pending message that is neither queued nor parked for so long is published again; doubles each time."""
 

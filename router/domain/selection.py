@@ -9,6 +9,7 @@ The score weighs failures and recent slowness more than the freshest ping: resea
 point of an oracle, and every policy without a bound on room collapsed.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
@@ -150,18 +151,23 @@ def choose_seed(candidates: Iterable[Seed], need: Need, now: float, rules: Rules
 class FailoverBudget:
     """Failovers allowed, as a share of first attempts: a storm must not feed on itself.
 
-    A token bucket: each first attempt adds `failover_budget` tokens, up to the burst; each failover takes one. It starts full.
+    A token bucket: each first attempt adds `failover_budget` tokens, up to the burst; each failover takes one. It starts full. A few come
+    with time: else what a storm has left behind would wait for first attempts that never come, with idle seeds all around.
     """
 
     def __init__(self, rules: Rules) -> None:
         self._share = rules.failover_budget
         self._burst = rules.failover_budget_burst
+        self._per_second = rules.failover_budget_per_second
         self._tokens = self._burst
+        self._filled_at = math.inf
 
     def first_attempt(self) -> None:
         self._tokens = min(self._burst, self._tokens + self._share)
 
-    def is_used_up(self) -> bool:
+    def is_used_up(self, now: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._per_second)
+        self._filled_at = now
         return self._tokens < 1.0
 
     def failover(self) -> None:

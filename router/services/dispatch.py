@@ -91,7 +91,7 @@ class Dispatch:
         homeless: list[Stored] = []
         for stored in waiting:
             message = stored.message
-            choice = self._directory.find(self._need(message), now)
+            choice = self._directory.find(self._need(message, now), now)
             if choice.seed is None:
                 homeless.append(stored)
                 continue
@@ -104,7 +104,7 @@ class Dispatch:
                 self._budget.first_attempt()
         return assigned, homeless
 
-    def _need(self, message: Message) -> Need:
+    def _need(self, message: Message, now: float) -> Need:
         rest = self._rules.retry_seed_seconds
         return Need(
             carrier=message.carrier,
@@ -115,7 +115,7 @@ class Dispatch:
             sim=message.sim,
             phone_only=needs_phone(message),
             tried={attempt.seed: (attempt.ended_at or attempt.assigned_at) + rest for attempt in message.attempts},
-            known_good_only=bool(message.handed_over) and self._budget.is_used_up(),
+            known_good_only=bool(message.handed_over) and self._budget.is_used_up(now),
         )
 
     async def _reserve(self, assigned: Sequence[_Assignment]) -> tuple[list[_Assignment], list[Stored]]:

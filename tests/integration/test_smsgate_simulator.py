@@ -48,7 +48,6 @@ def started(redis_url: str, tmp_path: Path, **settings: str) -> Iterator[Stack]:
         "SEEDROUTER_PACE_SECONDS": "0.1",
         "SEEDROUTER_UNKNOWN_SKEW_SECONDS": "0.5",
         # With so many troubles and nothing new coming in, soon no seed is known to be good
-        "SEEDROUTER_FAILOVER_BUDGET_BURST": "1000",
     }
     stack = Stack(redis_url, tmp_path / "data", usual | settings)
     try:

@@ -8,9 +8,9 @@ def budget(share: float = 0.25, burst: float = 4.0) -> FailoverBudget:
     return FailoverBudget(Rules(failover_budget=share, failover_budget_burst=burst))
 
 
-def spend_all(tokens: FailoverBudget) -> int:
+def spend_all(tokens: FailoverBudget, at: float = 0.0) -> int:
     spent = 0
-    while not tokens.is_used_up():
+    while not tokens.is_used_up(at):
         tokens.failover()
         spent += 1
     return spent
@@ -28,7 +28,7 @@ def test_share_of_first_attempts() -> None:
     for _ in range(3):
         tokens.first_attempt()
 
-        assert tokens.is_used_up()
+        assert tokens.is_used_up(0.0)
 
     tokens.first_attempt()
 
@@ -40,7 +40,7 @@ def test_long_run() -> None:
     tokens, failovers = budget(share=0.2, burst=50.0), 0
     for _ in range(10_000):
         tokens.first_attempt()
-        if not tokens.is_used_up():
+        if not tokens.is_used_up(0.0):
             tokens.failover()
             failovers += 1
 
@@ -64,12 +64,24 @@ def test_debt_is_not_kept() -> None:
     for _ in range(4):
         tokens.first_attempt()
 
-    assert not tokens.is_used_up()
+    assert not tokens.is_used_up(0.0)
+
+
+def test_some_come_with_time() -> None:
+    """Without any traffic a storm's last messages still move, a few a second."""
+    tokens = budget()
+    spend_all(tokens)
+
+    assert tokens.is_used_up(0.9)
+    assert not tokens.is_used_up(1.1)
+    tokens.failover()
+    assert tokens.is_used_up(1.2)
+    assert 4 == spend_all(tokens, at=1000.0)
 
 
 def test_none() -> None:
     """A budget of nothing allows nothing."""
-    assert budget(share=0.0, burst=0.0).is_used_up()
+    assert budget(share=0.0, burst=0.0).is_used_up(0.0)
 
 
 def test_repr() -> None:
