@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.app import App
@@ -42,17 +43,29 @@ def sim(carrier: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def phone(stack: Stack, carrier: str = "Mobilis", *, auth: str = "") -> Iterator[App]:
-    """An online phone with one SIM; shared by all accounts, or with `auth` an account's own. Out of service at the end."""
-    app = App(stack, sim(carrier), auth=auth)
+def phone(stack: Stack, login: Login, carrier: str = "Mobilis", *, shared: bool = False) -> Iterator[App]:
+    """An online phone with one SIM, the account's own or shared by all; the account can send. Out of service at the end."""
+    app = App(stack, sim(carrier), auth="" if shared else basic(login))
     try:
         app.listen()
         wait_for(lambda: is_listed(stack, app), f"{app.id} to be online")
+        wait_for(lambda: _is_accepted(stack, login), "the api to have seen it: it looks at the most ten times a second")
         yield app
     finally:
         app.close()
         if app.id in {device["id"] for device in stack.operator("GET", "/devices")}:
             stack.operator("DELETE", f"/devices/{app.id}")
+
+
+def _is_accepted(stack: Stack, login: Login) -> bool:
+    """A message that is withdrawn at once, long before its time."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    body = {"message": "probe", "phoneNumbers": [number()], "scheduleAt": tomorrow}
+    answer = stack.http.post("/3rdparty/v1/messages", json=body, auth=login)
+    if answer.status_code == 503:
+        return False
+    assert answer.status_code == 202, answer.text
+    return stack.http.delete(answer.headers["location"], auth=login).status_code == 200
 
 
 def is_listed(stack: Stack, app: App) -> bool:

@@ -22,7 +22,7 @@ import requests
 
 from tests.app import App
 from tests.conformance.conftest import Start
-from tests.conformance.smsgate import Login, basic, new_login, number, phone, sends
+from tests.conformance.smsgate import Login, new_login, number, phone, sends
 from tests.conftest import require
 from tests.stack import Stack, wait_for
 
@@ -47,7 +47,7 @@ def login(stack: Stack) -> Login:
 
 @pytest.fixture(scope="module")
 def app(stack: Stack, login: Login) -> Iterator[App]:
-    with phone(stack, auth=basic(login)) as app:
+    with phone(stack, login) as app:
         yield app
 
 
@@ -141,7 +141,7 @@ Made = Callable[..., Any]
 
 
 @pytest.fixture
-def made(run: Callable[..., dict[str, Any]], stack: Stack, login: Login) -> Made:
+def made(run: Callable[..., dict[str, Any]], stack: Stack, login: Login, app: App) -> Made:
     """A client of the sample's class."""
     of = run("error_handling", THEIR_NUMBER, usage=False)["SMSGatewayClient"]
     return lambda password=login[1]: of(stack.url, login[0], password)

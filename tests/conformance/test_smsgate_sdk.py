@@ -98,7 +98,7 @@ def login(stack: Stack) -> Login:
 @pytest.fixture(scope="module")
 def app(stack: Stack, login: Login) -> Iterator[App]:
     """The account's own phone, the only one of the module that is always there."""
-    with phone(stack, auth=basic(login)) as app:
+    with phone(stack, login) as app:
         yield app
 
 
