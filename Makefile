@@ -23,7 +23,7 @@ demo: $(VENV)/.runtime ## Show codes going through simulated phones, failover in
 up: $(VENV)/.runtime ## Run the whole router on this machine (options: ARGS="--port 9000 …")
 	@$(BIN)/seedrouter up $(ARGS)
 
-test: $(VENV)/.runtime $(VENV)/.test $(VENV)/.kombu ## Run the tests, three files at a time (some of them: ARGS="tests/unit -k lease")
+test: $(VENV)/.runtime $(VENV)/.test $(VENV)/.kombu $(VENV)/.smsgate $(VENV)/.smsgate-js ## Run the tests, three files at a time (some of them: ARGS="tests/unit -k lease")
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.runtime $(VENV)/.lint ## Run ruff, mypy and import-linter, all three whatever the first says
@@ -70,6 +70,24 @@ $(VENV)/.kombu: $(VENV)/.runtime
 	$(PIP) download --no-binary :all: --no-deps --dest $(VENV) "kombu==$$version" && \
 	tar -xzf "$(VENV)/kombu-$$version.tar.gz" -C $(VENV) "kombu-$$version/t"
 	@touch $@
+
+# As with kombu: the tests of SMSGate's Python client, which run against a live server, are in its source distribution alone.
+$(VENV)/.smsgate: $(VENV)/.test
+	@echo "Fetching the tests of the installed android-sms-gateway (0.1 MB from PyPI)"
+	@version=`$(BIN)/python -c 'from importlib.metadata import version; print(version("android-sms-gateway"))'`; \
+	$(PIP) download --no-binary :all: --no-deps --dest $(VENV) "android-sms-gateway==$$version" && \
+	tar -xzf "$(VENV)/android_sms_gateway-$$version.tar.gz" -C $(VENV) "android_sms_gateway-$$version/tests"
+	@touch $@
+
+# SMSGate's JavaScript client; npm checks what it fetches against what its registry has published. Without npm its test says what is missing.
+$(VENV)/.smsgate-js: | $(BIN)/python
+	@command -v npm >/dev/null || { echo "There is no npm here, so SMSGate's JavaScript client is not fetched, and not tested"; exit 0; }; \
+	echo "Fetching SMSGate's JavaScript client (12 kB from npm)"; \
+	mkdir -p $(VENV)/android-sms-gateway-js && \
+	npm pack --silent --ignore-scripts --no-update-notifier --cache $(VENV)/android-sms-gateway-js/cache \
+	  --pack-destination $(VENV)/android-sms-gateway-js android-sms-gateway@3.0.0 >/dev/null && \
+	tar -xzf $(VENV)/android-sms-gateway-js/android-sms-gateway-3.0.0.tgz -C $(VENV)/android-sms-gateway-js && \
+	touch $@
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.runtime
 	@echo "Installing ruff, mypy and import-linter into $(VENV) (some seconds)"

@@ -62,7 +62,7 @@ def _run(settings: "Settings", seeds: int, codes: int) -> "Outcome":
         await story.tell()
         stack.request_stop()
 
-    story.say("starting Redis, the api, a dispatcher and a timekeeper")
+    story.say("starting Redis, the api, a dispatcher, a timekeeper and a courier")
     code = stack.run(tell)
     if story.outcome is None:
         raise CliError("the demo was stopped" if code != 1 else "the router did not start: see what it logged above")

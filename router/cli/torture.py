@@ -63,7 +63,7 @@ def _run(settings: "Settings", seconds: int, phones: int, rate: float, seed: int
         await run.run()
         stack.request_stop()
 
-    run.say(f"starting Redis, the api, a dispatcher and a timekeeper (seed {seed})")
+    run.say(f"starting Redis, the api, a dispatcher, a timekeeper and a courier (seed {seed})")
     code = stack.run(work)
     if run.outcome is None:
         raise CliError("it was stopped" if code != 1 else "the router did not start: see what it logged above")
