@@ -1,4 +1,4 @@
-# Everything here needs python3 (3.11 or later) and make, and no network but PyPI. Another interpreter: make PYTHON=python3.12 …
+# Everything here needs python3 (3.11 or later) and make, and no network but PyPI (the tests npm too). Another interpreter: make PYTHON=python3.12 …
 
 PYTHON ?= python3
 ARGS ?=
@@ -24,7 +24,7 @@ up: $(VENV)/.runtime ## Run the whole router on this machine (options: ARGS="--p
 	@$(BIN)/seedrouter up $(ARGS)
 
 test: $(VENV)/.runtime $(VENV)/.test $(VENV)/.kombu $(VENV)/.smsgate $(VENV)/.smsgate-js ## Run the tests, three files at a time (some of them: ARGS="tests/unit -k lease")
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.runtime $(VENV)/.lint ## Run ruff, mypy and import-linter, all three whatever the first says
 	@failed=; \
@@ -73,7 +73,7 @@ $(VENV)/.kombu: $(VENV)/.runtime
 
 # As with kombu: the tests of SMSGate's Python client, which run against a live server, are in its source distribution alone.
 $(VENV)/.smsgate: $(VENV)/.test
-	@echo "Fetching the tests of the installed android-sms-gateway (0.1 MB from PyPI)"
+	@echo "Fetching the tests of the installed android-sms-gateway (40 kB from PyPI)"
 	@version=`$(BIN)/python -c 'from importlib.metadata import version; print(version("android-sms-gateway"))'`; \
 	$(PIP) download --no-binary :all: --no-deps --dest $(VENV) "android-sms-gateway==$$version" && \
 	tar -xzf "$(VENV)/android_sms_gateway-$$version.tar.gz" -C $(VENV) "android_sms_gateway-$$version/tests"

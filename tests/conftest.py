@@ -25,6 +25,20 @@ settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True
 settings.load_profile("ci" if IN_CI else "default")
 
 
+_LONGEST = (
+    "test_torture.py", "test_topologies.py", "test_smsgate_simulator.py", "test_kill.py", "test_flow.py", "test_bench.py",
+    "test_kombu_suite.py", "test_gatewire_sdk.py", "test_consumer.py", "test_rabbitmq.py", "test_courier.py", "test_queue_kill.py",
+)  # fmt: skip
+"""Files that take longest. Run side by side with others, they come first: else the last of them runs alone."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Only where several files run at a time; by hand the quick tests come first."""
+    if hasattr(config, "workerinput"):
+        places = {name: place for place, name in enumerate(_LONGEST)}
+        items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def require(found: T | None, what_to_install: str) -> T:
     """Return `found`; without it, skip on a laptop and fail in CI (env CI=true), where nothing may go untested unseen."""
     if found is not None:

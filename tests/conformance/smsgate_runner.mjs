@@ -41,6 +41,7 @@ told.refused = {
   unserved: await refused(client.send({ message: "x", phoneNumbers: ["+33612345678"] })),
   unknown: await refused(client.getState("unknown")),
   password: await refused(new Client(login, "wrong", http, baseUrl).getDevices()),
+  device: await refused(client.deleteDevice("d".repeat(21))),
   logs: await refused(client.getLogs(new Date(0), new Date())),
 };
 
@@ -56,5 +57,4 @@ told.replaced = await client.getSettings();
 await client.patchSettings({ messages: { send_interval_max: 7 } });
 told.patched = await client.getSettings();
 told.exported = await client.exportInbox({ deviceId: told.devices[0].id, since: new Date(Date.now() - 3_600_000), until: new Date() });
-await client.deleteDevice("d".repeat(21));
 console.log(JSON.stringify(told));

@@ -81,7 +81,7 @@ def test_all_calls(client: Path, stack: Stack, login: Login, app: App, prefix: s
     assert first["id"] == again["id"]
     assert 200 == stack.http.delete(f"/3rdparty/v1/messages/{first['id']}", auth=login).status_code
     statuses = {name: answer["status"] for name, answer in told["refused"].items()}
-    assert {"number": 400, "id": 409, "unserved": 503, "unknown": 404, "password": 401, "logs": 501} == statuses
+    assert {"number": 400, "id": 409, "unserved": 503, "unknown": 404, "password": 401, "device": 404, "logs": 501} == statuses
     assert {("message",)} == {tuple(answer["body"]) for answer in told["refused"].values()}
 
     webhook = {"id": told["webhook"]["id"], "deviceId": None, "url": HOOK, "event": "sms:sent"}

@@ -338,16 +338,6 @@ def test_refused_credentials(kind: str, stack: Stack, login: Login) -> None:
     reads.close()
 
 
-def test_nobody_online(start: Start) -> None:
-    """A router without any phone: 503, and nothing is kept."""
-    with start() as stack, http.RequestsHttpClient() as session:
-        client = APIClient(*new_login(stack), base_url=f"{stack.url}/3rdparty/v1", http=session)
-        with pytest.raises(errors.ServiceUnavailableError):
-            client.send(text(id="mine"))
-
-        assert [] == client.get_messages()
-
-
 # Tokens
 
 
