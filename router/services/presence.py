@@ -35,7 +35,8 @@ class Presence:
         self._own: dict[str, list[Seed]] = {}
         """Of each account."""
         self._pools = 0
-        self._looked_at = 0.0
+        self._began_at = float("-inf")
+        self._looking = asyncio.Lock()
         self.has_ported_numbers = True
         """Until it was looked at, each number is looked up."""
 
@@ -54,13 +55,21 @@ class Presence:
         return any(country_of_carrier(c) == country for c in online)
 
     async def look_again(self) -> None:
-        """Looks at once, before somebody is refused; a storm of refusals looks no more than ten times a second."""
-        if time.monotonic() - self._looked_at >= _LOOK_AGAIN_SECONDS:
-            await self.look()
+        """Before somebody is refused: a look that begins after this call. A storm of refusals shares looks, ten a second at the most."""
+        called_at = time.monotonic()
+        async with self._looking:
+            if self._began_at < called_at:
+                await asyncio.sleep(max(0.0, self._began_at + _LOOK_AGAIN_SECONDS - time.monotonic()))
+                await self._look()
 
     async def look(self) -> None:
+        """Looks, one at a time: an older answer never stands above a newer one."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         """Finds, for each pool, a seed that is online and may send."""
-        self._looked_at = time.monotonic()
+        self._began_at = time.monotonic()
         seeds = self._store.seeds
         pools = [pool for pool in await seeds.carriers(self._store.batch()) if pool != "-"]
         self._pools = len(pools)

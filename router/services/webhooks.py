@@ -29,21 +29,23 @@ class WebhookDirectory:
         now = time.monotonic()
         known = {account_id: self._copies.get(account_id, (float("-inf"), [])) for account_id in account_ids}
         old = [account_id for account_id, (read_at, _) in known.items() if now - read_at >= _COPY_SECONDS]
-        return {account_id: webhooks for account_id, (_, webhooks) in known.items()} | await self._read(old, now)
+        return {account_id: webhooks for account_id, (_, webhooks) in known.items()} | await self.read(old)
 
     async def find(self, account_id: str, webhook_id: str) -> Webhook | None:
         """One webhook; that there is none is never said from memory. Raises `Unavailable`."""
         webhooks = (await self.of([account_id]))[account_id]
         found = next((webhook for webhook in webhooks if webhook.id == webhook_id), None)
         if found is None:
-            webhooks = (await self._read([account_id], time.monotonic()))[account_id]
+            webhooks = (await self.read([account_id]))[account_id]
             found = next((webhook for webhook in webhooks if webhook.id == webhook_id), None)
         return found
 
-    async def _read(self, account_ids: Sequence[str], now: float) -> dict[str, list[Webhook]]:
+    async def read(self, account_ids: Collection[str]) -> dict[str, list[Webhook]]:
+        """By account, as they are now; one round trip. Raises `Unavailable`."""
         if not account_ids:
             return {}
-        read = await self._store.webhooks.of(self._store.batch(), account_ids)
+        now = time.monotonic()
+        read = await self._store.webhooks.of(self._store.batch(), list(account_ids))
         if len(self._copies) + len(read) > _KEPT:
             self._copies.clear()
         self._copies.update({account_id: (now, webhooks) for account_id, webhooks in read.items()})
@@ -62,7 +64,8 @@ class Announcer:
         """To be called after the change of the message is committed, and again where that process died in between. Raises `Unavailable`."""
         if not announcements:
             return
-        webhooks = await self._directory.of({told.message.account for told in announcements})
+        # Never from memory: what happens right after a webhook was made has to be told
+        webhooks = await self._directory.read({told.message.account for told in announcements})
         now = self._clock.now()
         batch = self._store.batch()
         for told in announcements:

@@ -60,7 +60,6 @@ def client(stack: Stack, login: Login, there: Receiver) -> Iterator[APIClient]:
     with APIClient(*login, base_url=f"{stack.url}/3rdparty/v1") as client:
         for event in EVENTS:
             client.create_webhook(domain.Webhook(event.replace(":", "-"), f"{there.url}/{event}", enums.WebhookEvent(event)))
-        time.sleep(1.1)  # Each process looks at an account's webhooks once a second
         yield client
 
 

@@ -20,6 +20,7 @@ from tests.integration.queue.kit import (
     Collecting,
     OwnRedis,
     QueueServer,
+    RabbitQueue,
     RedisQueue,
     StreamsQueue,
     dead_letters,
@@ -125,7 +126,10 @@ async def test_lanes_without_starvation(broker: Broker, server: QueueServer) -> 
     first = collecting.taken[60:460]
     shares = [sum(f"_{lane}_" in id for id in first) for lane in QUEUES]
 
-    assert [320, 60, 20] == [pytest.approx(share, abs=12) for share in shares]
+    # RabbitMQ may have nothing ready at a lane's turn, which the next lane then takes
+    slack = 60 if isinstance(server, RabbitQueue) else 12
+    assert [320, 60, 20] == [pytest.approx(share, abs=slack) for share in shares]
+    assert sorted(shares, reverse=True) == shares
     for lane in QUEUES:
         mine = [id for id in first if f"_{lane}_" in id]
         assert sorted(mine) == mine

@@ -161,17 +161,14 @@ async def test_only_of_one_phone(scene: Scene) -> None:
     assert ["https://a.example/"] == await scene.work()
 
 
-async def test_no_webhooks_cost_nothing(scene: Scene, calls: Any) -> None:
-    """An account without any is asked for once a second at the most."""
+async def test_a_webhook_hears_what_happens_right_after(scene: Scene) -> None:
+    """That an account has none, or which ones it has, is never said from memory."""
     announcer = Announcer(scene.store, scene.clock)
     await scene.tell(sent(), announcer=announcer)
-    asked: list[int] = []
-    batch = scene.store.batch
-    scene.store.batch = lambda: asked.append(1) or batch()  # type: ignore[method-assign,func-returns-value]
+    await scene.webhook()
     await scene.tell(sent(), announcer=announcer)
 
-    assert set() == {name for name in calls.names if name.startswith("delivery")}
-    assert 1 == len(asked), "an empty batch, which is no round trip"
+    assert (1, 0) == await scene.store.deliveries.counts(scene.store.batch())
 
 
 async def test_store_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +332,8 @@ async def test_many_targets_that_hang(scene: Scene, monkeypatch: pytest.MonkeyPa
     for _ in range(200):
         await scene.courier._begin()
         await asyncio.sleep(0.002)
-        if scene.office.urls().count("https://quick.example/") == 21:
+        # The last good ones are posted before the store has heard of it
+        if scene.office.urls().count("https://quick.example/") == 21 and len(scene.courier._tasks) <= RULES.total // 2:
             break
 
     assert 21 == scene.office.urls().count("https://quick.example/")

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from router.domain import lifecycle
 from router.domain.lifecycle import ASKS_FIRST, TRANSITIONS, Decision, ReportState, Stale, Terms
-from router.domain.message import END_STATES, OPEN_ATTEMPTS, Attempt, Message, State
+from router.domain.message import END_STATES, Attempt, Message, State
 from router.domain.rules import AmbiguousPolicy, Rules
 
 SEEDS = ("A", "B", "C")
@@ -439,4 +439,5 @@ class TellsAfter(ByTheClock):
 TestAskFirst = AskFirst.TestCase
 TestByTheClock = ByTheClock.TestCase
 TestTellsAfter = TellsAfter.TestCase
-TestAskFirst.settings = TestByTheClock.settings = TestTellsAfter.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+_SETTINGS = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestAskFirst.settings = TestByTheClock.settings = TestTellsAfter.settings = _SETTINGS
