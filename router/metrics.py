@@ -68,9 +68,15 @@ PARKED_TOTAL = _counter("parkings", "Times a message had to wait for a seed.", c
 REPUBLISHED = _counter("republished", "Messages put on the queue again because nobody had taken them.")
 DEAD_LETTERS = _counter("dead_letters", "Queue entries that could not be handled.", reason=("undecodable", "unknown_message", "error"))
 
+SYNCS = _counter("syncs", "Steps of synchronisations.", step=("handshake", "acked", "wrong_password", "locked"))
 DELIVERIES = _counter(
     "deliveries", "Webhook deliveries: arrived, failed for now, given up, or no longer wanted.",
     result=("delivered", "failed", "dead", "withdrawn"),
+)  # fmt: skip
+
+INCOMING = _counter(
+    "incoming", "SMS that came in: taken, known already, or refused for now.",
+    kind=("platform", "seed", "phone"), result=("taken", "repeated", "unavailable"),
 )  # fmt: skip
 
 DELIVERY_SECONDS = Histogram(
@@ -79,16 +85,25 @@ DELIVERY_SECONDS = Histogram(
 HANDOVER_SECONDS = _histogram("handover_seconds", "From acceptance until a seed had the message.")
 SENT_SECONDS = _histogram("sent_seconds", "From acceptance until a seed had sent the message.")
 
+AMQP_MESSAGES = _counter(
+    "amqp_phone_messages", "Messages for phones at RabbitMQ: put into their queues, refused there, expired untaken, given back, sent.",
+    result=("published", "refused", "expired", "failed", "dropped", "unclear", "acknowledged"),
+)  # fmt: skip
+AMQP_PHONES = _gauge("amqp_phones_present", "Phones at RabbitMQ whose queue has its one consumer, as the relay at work knows it.")
+
 IN_FLIGHT = _gauge("in_flight_parts", "Parts that seeds hold, as this process knows it.", carrier=CARRIERS)
 SEEDS_ONLINE = _gauge("seeds_online", "Seeds that may send and were heard of within their online window.", carrier=CARRIERS)
 SEEDS_TRIPPED = _gauge("seeds_tripped", "Online seeds whose breaker is open.", carrier=CARRIERS)
+SYNC_SOCKETS_OPEN = _gauge("sync_sockets_open", "Open sockets of the synchronisation at this api process.")
 STREAMS_OPEN = _gauge("event_streams_open", "Open event streams of SMSGate phones at this api process.")
 QUEUE_DEPTH = _gauge("queue_depth", "Entries on the queue.", lane=LANES)
 QUEUE_OLDEST_SECONDS = _gauge("queue_oldest_seconds", "Age of the oldest entry on the queue.", lane=LANES)
 DEAD_LETTER_DEPTH = _gauge("dead_letter_depth", "Entries on the dead-letter queue.")
 PARKED = _gauge("parked", "Messages that wait for a seed.", carrier=CARRIERS)
 MESSAGES_OPEN = _gauge("messages_open", "Messages that are not settled: waiting, in flight, or sent and not verified yet.")
+INBOUND_DEPTH = _gauge("inbound_depth", "SMS that wait on the queue seedrouter.inbound, as this process knows it.")
 DELIVERIES_WAITING = _gauge("deliveries_waiting", "Webhook deliveries that are still to be made.")
 DELIVERIES_DEAD = _gauge("deliveries_dead", "Webhook deliveries that were given up and can be replayed.")
 TARGETS_PAUSED = _gauge("targets_paused", "Addresses of webhooks whose breaker is open, as this courier knows it.")
-LAST_RUN = _gauge("last_run_timestamp_seconds", "When a worker last went round its loop.", role=("dispatcher", "timekeeper", "courier"))
+WORKERS = ("dispatcher", "timekeeper", "courier", "relay")
+LAST_RUN = _gauge("last_run_timestamp_seconds", "When a worker last went round its loop.", role=WORKERS)

@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 import structlog
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from router.data_folder import make_private
@@ -23,6 +25,8 @@ JWT_SECRET_BYTES = 32
 KEY_BYTES = 32
 NONCE_BYTES = 12
 SEAL_VERSION = b"\x01"
+SYNC_KEY_BITS = 2048
+"""Of the key that is made; a given one may be longer."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -51,6 +55,8 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     """Key of the hashes of one-time codes: 32 bytes in hex."""
     seal_key: str
     """AES-256-GCM key of `Sealer`: 32 bytes in hex."""
+    sync_key: str
+    """RSA private key, as PEM: clients of the synchronisation encrypt their passwords for it."""
 
     def __repr__(self) -> str:
         return "Secrets(…)"
@@ -59,12 +65,19 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
         return []
 
 
+def _make_sync_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=SYNC_KEY_BITS)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
 _MAKERS: dict[str, Callable[[], str]] = {
     "operator_token": lambda: secrets.token_urlsafe(32),
     "jwt_secret": lambda: secrets.token_urlsafe(48),
     "mobile_private_token": lambda: secrets.token_urlsafe(32),
     "code_pepper": lambda: secrets.token_hex(KEY_BYTES),
     "seal_key": lambda: secrets.token_hex(KEY_BYTES),
+    "sync_key": _make_sync_key,
 }
 
 
@@ -78,6 +91,9 @@ def load_secrets(data: Path, given: Mapping[str, str]) -> Secrets:
     if unknown := sorted(given.keys() - _MAKERS.keys()):
         raise SecretsInvalid(f"no such secret: {', '.join(unknown)}")
     fixed = {name: value for name, value in given.items() if value}
+    if "sync_key" in fixed:
+        # A PEM has lines; an environment file may have them as \n only
+        fixed["sync_key"] = fixed["sync_key"].replace("\\n", "\n")
     for name, value in fixed.items():
         if fault := _fault(name, value):
             raise SecretsInvalid(f"{name}: {fault}")
@@ -192,6 +208,8 @@ def _write(path: Path, kept: Mapping[str, str]) -> None:
 def _fault(name: str, value: str) -> str | None:
     if name not in _MAKERS:
         return None
+    if name == "sync_key":
+        return None if _is_rsa(value) else f"must be an RSA private key of {SYNC_KEY_BITS} bits or more, as PEM, not encrypted"
     if not value.isascii() or not value.isprintable() or value != value.strip():
         return "must be printable ASCII without spaces around it"
     if name == "jwt_secret" and len(value) < JWT_SECRET_BYTES:
@@ -206,3 +224,12 @@ def _is_key(value: str) -> bool:
         return len(bytes.fromhex(value)) == KEY_BYTES and len(value) == 2 * KEY_BYTES
     except ValueError:
         return False
+
+
+def _is_rsa(value: str) -> bool:
+    try:
+        # Its arithmetic is not tried: that takes a tenth of a second, at each start of each command
+        key = serialization.load_pem_private_key(value.encode(), None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return isinstance(key, rsa.RSAPrivateKey) and key.key_size >= SYNC_KEY_BITS

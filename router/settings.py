@@ -4,6 +4,7 @@ The rules' own numbers have their defaults in `domain/rules.py`; here they get t
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,9 +13,13 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from router.domain.rules import AcceptWhen, AmbiguousPolicy, Policy, Rules, SilencePolicy
+from router.domain.sync import FrameFormat, SyncRules
 from router.domain.webhooks import WebhookRules
 
 _RULES = Rules()
+_SYNC_RULES = SyncRules()
+
+Network = IPv4Network | IPv6Network
 _WEBHOOK_RULES = WebhookRules()
 
 
@@ -32,6 +37,10 @@ def _webhook(name: str, description: str, **bounds: Any) -> Any:
     return Field(default=getattr(_WEBHOOK_RULES, name), description=description, **bounds)
 
 
+def _sync(name: str, description: str, **bounds: Any) -> Any:
+    return Field(default=getattr(_SYNC_RULES, name), description=description, **bounds)
+
+
 class Settings(BaseSettings):
     """All settings of all roles. Times are seconds."""
 
@@ -47,6 +56,7 @@ class Settings(BaseSettings):
     dispatcher_metrics_port: int = Field(default=9401, ge=0, le=65535, description="0 = any free one")
     timekeeper_metrics_port: int = Field(default=9402, ge=0, le=65535, description="0 = any free one")
     courier_metrics_port: int = Field(default=9403, ge=0, le=65535, description="0 = any free one")
+    relay_metrics_port: int = Field(default=9404, ge=0, le=65535, description="0 = any free one")
     log_format: str = Field(default="auto", pattern="^(auto|console|json)$", description="auto = console on a terminal, else JSON")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="the least that is logged")
 
@@ -56,6 +66,7 @@ class Settings(BaseSettings):
     mobile_private_token: SecretStr = Field(default=SecretStr(""), description="lets SMSGate phones register")
     code_pepper: SecretStr = Field(default=SecretStr(""), description="64 hex digits: keys the hashes of codes")
     seal_key: SecretStr = Field(default=SecretStr(""), description="64 hex digits: seals message texts (AES-256-GCM)")
+    sync_key: SecretStr = Field(default=SecretStr(""), description="PEM of an RSA key, 2048 bits or more: opens the passwords of syncs")
     enrolment_token: SecretStr = Field(default=SecretStr(""), description="lets a seed enrol itself by its ping; empty = off")
 
     # Tokens of the SMSGate API
@@ -102,6 +113,67 @@ class Settings(BaseSettings):
 
     max_guests: int = Field(default=10_000, ge=0, description="seeds that ping and are not enrolled; beyond it new ones hear 503")
     guest_seconds: int = Field(default=3600, ge=60, description="a seed that is not enrolled is forgotten so long after its last ping")
+
+    # SMS that come in
+    inbound_token: SecretStr = Field(
+        default=SecretStr(""), description="bearer token of POST /sms/platform; empty = whoever reaches the router may post"
+    )
+    inbound_accounts: str = Field(
+        default="", pattern=r"^(\*|[A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*)?$",
+        description="whose sms:received webhooks hear of SMS that came to nobody's own seed: account ids with commas, or * for all; "
+        "empty = nobody's, since with * any account can read them; the queue seedrouter.inbound has all of them",
+    )  # fmt: skip
+    max_inbound: int = Field(
+        default=100_000, ge=0, description="SMS that wait on seedrouter.inbound; beyond it 503; 0 = no queue, webhooks only"
+    )
+    max_incoming_text_length: int = Field(default=16_000, ge=1, le=40_000, description="characters of an SMS that came in")
+    incoming_repeat_seconds: int = Field(
+        default=600, ge=1, le=86400, description="an SMS that came in without id and time is a repeat of the same one for so long"
+    )
+    incoming_max_age_seconds: float = Field(
+        default=300.0, ge=30, le=3600, description="how old the signature of an SMS that an SMSGate phone posts may be"
+    )
+
+    # Synchronisation (websocket)
+    session_change_limit: int = _sync("session_change_limit", "frames that a socket sends, each with a new session", ge=1, le=100)
+    session_sleep_timeout: float = _sync("session_sleep_timeout", "seconds after each frame", gt=0, le=3600)
+    session_paused_timeout: float = _sync(
+        "session_paused_timeout", "seconds that a paused socket waits for the acknowledgement, after the running sleep", gt=0, le=3600
+    )
+    sync_format: FrameFormat = Field(default="url", description="frames are the bare URL, or JSON with qr_url and mobile_url")
+    sync_wrong_passwords: int = _sync("wrong_passwords", "wrong passwords that lock the synchronisation of an account", ge=1, le=1000)
+    sync_wrong_seconds: float = _sync("wrong_seconds", "within how long they count", gt=0, le=86400)
+    sync_lock_seconds: float = _sync("lock_seconds", "how long it is locked then", gt=0, le=86400)
+    max_sync_sockets: int = Field(default=1000, ge=1, le=100_000, description="open sockets per api process; beyond it they are closed")
+    max_sync_sockets_per_user: int = _sync("sockets_per_user", "open sockets of one user, at all api processes", ge=1, le=1000)
+    trusted_proxies: str = Field(
+        default="", description="addresses or networks, separated by commas, whose X-Forwarded-Proto and -Host are believed; empty = none"
+    )
+
+    # Reliability tests
+    open_probes: bool = Field(
+        default=False, description="anybody may begin a seed's reliability test; off: who has the operator token (each costs an SMS)"
+    )
+    probe_number: str = Field(
+        default="", pattern=r"^(\+[1-9][0-9]{6,14})?$", description="where probes go, E.164; empty = an online seed of the same carrier"
+    )
+    probe_arrival: bool = Field(
+        default=False,
+        description="who has that number tells the router what it receives: a probe counts when it arrived; off: when its seed sent it",
+    )
+    max_clients_per_page: int = Field(default=100, ge=1, le=10_000, description="gateway clients, or tests of one, in an answer of /v3")
+
+    # Phones that take their work from RabbitMQ
+    phones_amqp_url: str = Field(default="", description="amqp:// of their RabbitMQ (docs/amqp-phones.md); empty = there are none")
+    phones_amqp_project: str = Field(
+        default="seedrouter", pattern="^[A-Za-z0-9-]{1,64}$", description="their exchange, where an enrolment does not say"
+    )
+    phones_amqp_markers: bool = Field(
+        default=True, description="put an unreadable entry behind each message: when it comes back, the phone has sent the message"
+    )
+    phones_amqp_margin_seconds: float = Field(
+        default=15.0, ge=0, le=600, description="from a lease's end until another seed may send: a phone may be sending what it has taken"
+    )
 
     # Workers
     prefetch: int = Field(default=100, ge=1, le=10000, description="messages a dispatcher takes from the queue at once")
@@ -172,6 +244,15 @@ class Settings(BaseSettings):
     breaker_pause_seconds: float = _rule("breaker_pause_seconds", "first pause of a tripped seed; doubles", gt=0)
     breaker_pause_max_seconds: float = _rule("breaker_pause_max_seconds", "longest pause of a tripped seed", gt=0)
     stats_decay: float = _rule("stats_decay", "what an outcome of a seed is worth after the next one", gt=0, lt=1)
+    probe_seconds: float = _rule("probe_seconds", "a reliability test that has not succeeded by then is lost", ge=10, le=3600)
+    probe_route_seconds: float = _rule(
+        "probe_route_seconds", "a probe of whose arrival the router was told later than that does not count as reliable", ge=1, le=3600
+    )
+    probes_per_hour: int = _rule("probes_per_hour", "reliability tests that may be begun per seed, each an SMS; 0 = none", ge=0, le=1000)
+    probes_kept: int = _rule("probes_kept", "reliability tests that are kept per seed, the latest ones", ge=1, le=1000)
+    probes_counted: int = _rule("probes_counted", "finished tests that the reliability is made of, the latest ones", ge=1, le=1000)
+    probes_least: int = _rule("probes_least", "finished tests that it takes for the choice of seeds to heed the reliability", ge=1, le=1000)
+    probe_weight: float = _rule("probe_weight", "what a seed that loses every probe adds to its score", ge=0, le=100)
     code_seconds: float = _rule("code_seconds", "life of a code, in an account's first template", ge=30, le=3600)
     sms_seconds: float = _rule("sms_seconds", "how long a plain SMS may wait for a seed", ge=5)
     max_validity_seconds: float = _rule("max_validity_seconds", "the longest time that a client may give a message", ge=60)
@@ -184,13 +265,20 @@ class Settings(BaseSettings):
     def _check(self) -> Self:
         if self.breaker_pause_max_seconds < self.breaker_pause_seconds:
             raise ValueError("breaker_pause_max_seconds must not be less than breaker_pause_seconds")
+        if self.probes_kept < max(self.probes_per_hour, self.probes_counted):
+            raise ValueError("probes_kept must not be less than probes_per_hour and probes_counted")
         if self.limit_rest_max_seconds < self.limit_rest_seconds:
             raise ValueError("limit_rest_max_seconds must not be less than limit_rest_seconds")
         if self.webhook_breaker_pause_max_seconds < self.webhook_breaker_pause_seconds:
             raise ValueError("webhook_breaker_pause_max_seconds must not be less than webhook_breaker_pause_seconds")
         if self.webhook_retry_max_seconds < self.webhook_retry_seconds:
             raise ValueError("webhook_retry_max_seconds must not be less than webhook_retry_seconds")
+        self.proxies()
         return self
+
+    def proxies(self) -> tuple[Network, ...]:
+        """`trusted_proxies`, read. Raises ValueError."""
+        return tuple(ip_network(word.strip()) for word in self.trusted_proxies.split(",") if word.strip())
 
     def rules(self) -> Rules:
         """The rules' numbers as the domain takes them."""
@@ -201,8 +289,17 @@ class Settings(BaseSettings):
         names = [field.name for field in msgspec.structs.fields(WebhookRules) if field.name != "jitter"]
         return WebhookRules(**{name: getattr(self, f"webhook_{name}") for name in names})
 
+    def sync_rules(self) -> SyncRules:
+        """The numbers of the synchronisation."""
+        return SyncRules(
+            session_change_limit=self.session_change_limit, session_sleep_timeout=self.session_sleep_timeout,
+            session_paused_timeout=self.session_paused_timeout, wrong_passwords=self.sync_wrong_passwords,
+            wrong_seconds=self.sync_wrong_seconds, lock_seconds=self.sync_lock_seconds,
+            sockets_per_user=self.max_sync_sockets_per_user,
+        )  # fmt: skip
+
     def given_secrets(self) -> dict[str, str]:
         """The secrets that were given by settings, by their name in `router.secrets`."""
-        names = ("operator_token", "jwt_secret", "mobile_private_token", "code_pepper", "seal_key")
+        names = ("operator_token", "jwt_secret", "mobile_private_token", "code_pepper", "seal_key", "sync_key")
         values = {name: getattr(self, name).get_secret_value() for name in names}
         return {name: value for name, value in values.items() if value}

@@ -11,6 +11,7 @@ from workers.role import Role, starting
 from workers.role import run as run_role
 
 _LOOK_EVERY_SECONDS = 0.1
+_TESTS_EVERY_SECONDS = 0.5
 _OBSERVE_EVERY_SECONDS = 1.0
 _TIDY_EVERY_SECONDS = 10.0
 
@@ -31,6 +32,11 @@ class Timekeeper:
             pass
         metrics.LAST_RUN.labels("timekeeper").set(time.time())
 
+    async def run_tests(self) -> None:
+        """Looks at the reliability tests that are due."""
+        while await self._timekeeping.run_tests() and not self._stopping.is_set():
+            pass
+
     async def observe(self) -> None:
         await self._timekeeping.observe()
         metrics.DEAD_LETTER_DEPTH.set(self._publisher.dead_letters)
@@ -46,6 +52,7 @@ async def _main(settings: Settings, secrets: Secrets) -> None:
         timekeeper = Timekeeper(role)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(role.every(_LOOK_EVERY_SECONDS, timekeeper.run_due))
+            tasks.create_task(role.every(_TESTS_EVERY_SECONDS, timekeeper.run_tests))
             tasks.create_task(role.every(_OBSERVE_EVERY_SECONDS, timekeeper.observe))
             tasks.create_task(role.every(_TIDY_EVERY_SECONDS, timekeeper.tidy))
 

@@ -22,6 +22,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], Respond], ...] = (
     (re.compile(r"/api/v1(/|$)"), gatewire.error_response),
     (re.compile(r"/seeds/[^/]+/."), seeds.error_response),
     (re.compile(r"/seed(s|ers)(/|$)"), relaysms.error_response),
+    (re.compile(r"/v[0-9]+/sync(/|$)"), relaysms.error_response),
+    (re.compile(r"/sms(/|$)"), relaysms.error_response),
+    (re.compile(r"/v3/clients(/|$)"), relaysms.clients_error_response),
 )
 """By path, since errors of routing have no route; the first that matches. Everything else answers like the operator API."""
 
@@ -37,7 +40,10 @@ def create_app(settings: Settings, secrets: Secrets) -> Litestar:
             yield
 
     return Litestar(
-        route_handlers=[gatewire.router, relaysms.router, seeds.router, *smsgate.routers, operator.router, health.router],
+        route_handlers=[
+            gatewire.router, relaysms.router, relaysms.sync_router, relaysms.sms_router, relaysms.clients_router,
+            seeds.router, *smsgate.routers, operator.router, health.router,
+        ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _respond, Exception: _respond},
         request_max_body_size=settings.max_body_bytes,

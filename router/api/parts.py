@@ -16,24 +16,34 @@ from litestar.response.base import ASGIResponse
 from router.clock import Clock
 from router.domain.errors import Unauthorized
 from router.queue.entries import QueuePublisher
+from router.queue.inbound import InboundPublisher
 from router.secrets import Secrets
 from router.services import wiring
 from router.services.accounts import AccountAdmin, AccountDirectory
+from router.services.clients import Clients
 from router.services.codes import Codes
 from router.services.devices import Devices
+from router.services.incoming import IncomingMessages
 from router.services.inquiry import Inquiry
 from router.services.logins import Logins
 from router.services.outbox import Outbox
+from router.services.phone_incoming import PhoneIncoming
 from router.services.phone_settings import PhoneSettings
 from router.services.phones import Phones
 from router.services.presence import Presence
+from router.services.reliability import Reliability
 from router.services.seeds import SeedRegistry
+from router.services.signing_keys import SigningKeys
 from router.services.streams import PhoneStreams
 from router.services.submission_list import SubmissionList
 from router.services.submissions import Submissions
 from router.services.submit import Submit
+from router.services.sync import Sync
+from router.services.sync_keys import ServerKey
+from router.services.sync_sockets import SyncSockets
 from router.services.tokens import Tokens
 from router.services.webhook_registry import DeadDeliveries, WebhookRegistry
+from router.services.webhooks import IncomingAnnouncer
 from router.services.wiring import Wiring, wire
 from router.settings import Settings
 from router.store.store import Store
@@ -67,7 +77,14 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     phones: Phones
     streams: PhoneStreams
     seeds: SeedRegistry
+    inbound: InboundPublisher
+    incoming: IncomingMessages
+    phone_incoming: PhoneIncoming
     inquiry: Inquiry
+    clients: Clients
+    reliability: Reliability
+    sync: Sync
+    sync_sockets: SyncSockets
     closing: asyncio.Event
     """Set when the process is told to stop: long-polls end."""
 
@@ -113,6 +130,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     """Wires everything that the routes need; `running` starts it."""
     base = wire(settings, secrets)
     store, clock, rules, transitions = base.store, base.clock, base.rules, base.transitions
+    closing = asyncio.Event()
     accounts = AccountDirectory(store)
     admin = AccountAdmin(store, clock, settings)
     tokens = Tokens(
@@ -126,6 +144,11 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     outbox = Outbox(store, transitions, clock, rules, open_seeds=settings.open_seeds, gather_seconds=settings.gather_seconds)
     submit = Submit(store, base.publisher, transitions, accounts, presence, clock, rules, settings, pepper)
     submissions = Submissions(store, submit.acceptance, transitions, devices, clock, rules)
+    seeds = SeedRegistry(store, clock, rules, settings)
+    inbound = InboundPublisher(base.broker, settings.max_inbound)
+    told_to = [account for account in settings.inbound_accounts.split(",") if account]
+    reliability = Reliability(store, base.publisher, clock, rules, settings)
+    incoming = IncomingMessages(store, inbound, IncomingAnnouncer(store, clock, told_to), seeds, clock, settings, reliability)
     return Parts(
         wiring=base,
         settings=settings,
@@ -149,9 +172,18 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         dead_deliveries=DeadDeliveries(store, clock),
         phones=Phones(store, devices, outbox, transitions, clock, rules),
         streams=PhoneStreams(store, outbox.waiters),
-        seeds=SeedRegistry(store, clock, rules, settings),
+        seeds=seeds,
+        inbound=inbound,
+        incoming=incoming,
+        phone_incoming=PhoneIncoming(
+            incoming, devices, SigningKeys(phone_settings), clock, rules, settings, bytes.fromhex(secrets.seal_key)
+        ),
         inquiry=Inquiry(store, transitions, clock, rules),
-        closing=asyncio.Event(),
+        clients=Clients(store, clock, open_seeds=settings.open_seeds),
+        reliability=reliability,
+        sync=Sync(store, clock, settings.sync_rules(), ServerKey(secrets.sync_key), settings.max_password_checks),
+        sync_sockets=SyncSockets(store, clock, settings.sync_rules(), settings.max_sync_sockets, closing),
+        closing=closing,
     )
 
 
@@ -160,11 +192,13 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     """The background work of an api process."""
     async with wiring.running(parts.wiring):
         await parts.presence.look()
+        parts.inbound.start()
         work = {
             "presence": parts.presence.watch(),
             "hints": parts.outbox.waiters.listen(),
             "news": parts.streams.listen(),
             "long-polls": parts.outbox.waiters.look(),
+            "syncs": parts.sync_sockets.listen(),
         }
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
         try:
@@ -173,3 +207,4 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await parts.inbound.stop()

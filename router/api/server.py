@@ -24,8 +24,8 @@ _GONE_SECONDS = 20.0
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """An event stream of a phone is broken off on purpose."""
-    return "without completing response" not in record.getMessage()
+    """An event stream of a phone is broken off on purpose; and a socket's path names a user and a session."""
+    return "without completing response" not in record.getMessage() and '"WebSocket ' not in str(record.msg)
 
 
 class _Server(uvicorn.Server):
@@ -37,6 +37,7 @@ class _Server(uvicorn.Server):
         if self.parts is not None:
             self.parts.closing.set()
             self.parts.outbox.waiters.wake_all()
+            self.parts.sync_sockets.stop()
         super().handle_exit(sig, frame)
 
 
@@ -49,7 +50,9 @@ def serve(settings: Settings, secrets: Secrets) -> int:
         port=settings.port,
         loop="uvloop",
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",  # what uvicorn itself takes by now; its plain `websockets` is deprecated
+        ws_max_size=4096,  # nobody has anything to say on a socket of ours
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,

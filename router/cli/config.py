@@ -101,6 +101,8 @@ def trial_settings(folder: Path, **more: Any) -> "Settings":
         dispatcher_metrics_port=0,
         timekeeper_metrics_port=0,
         courier_metrics_port=0,
+        relay_metrics_port=0,
+        phones_amqp_url="",
         log_level="error",
         open_seeds=False,
         lease_seconds=3.0,

@@ -11,8 +11,9 @@ from router.cli.bench import bench
 from router.cli.demo import demo
 from router.cli.doctor import doctor
 from router.cli.errors import FAILED, CliError
+from router.cli.inbound import inbound
 from router.cli.queue import queue
-from router.cli.roles import api, courier, dispatcher, timekeeper
+from router.cli.roles import api, courier, dispatcher, relay, timekeeper
 from router.cli.settings import settings
 from router.cli.simulate import simulate
 from router.cli.torture import torture
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_RUNNING: tuple[Callable[..., None], ...] = (up, demo, simulate, api, dispatcher, timekeeper, courier)
+_RUNNING: tuple[Callable[..., None], ...] = (up, demo, simulate, api, dispatcher, timekeeper, courier, relay)
 for command in _RUNNING:
     app.command(rich_help_panel=_RUN)(command)
 for name, group in (
@@ -44,6 +45,7 @@ for name, group in (
     app.add_typer(group, name=name, rich_help_panel=_USE)
 app.command(rich_help_panel=_USE)(messages.send)
 app.command(rich_help_panel=_USE)(queue)
+app.command(rich_help_panel=_USE)(inbound)
 app.command(rich_help_panel=_CHECK)(doctor)
 app.command(rich_help_panel=_CHECK)(settings)
 app.command(rich_help_panel=_CHECK)(torture)

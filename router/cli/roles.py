@@ -1,11 +1,11 @@
-"""`api`, `dispatcher`, `timekeeper`, `courier`: one role as this process, over a Redis that runs already."""
+"""`api`, `dispatcher`, `timekeeper`, `courier`, `relay`: one role as this process, over a Redis that runs already."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from router.cli.errors import MISCONFIGURED, CliError
+from router.cli.errors import FAILED, MISCONFIGURED, CliError
 from router.cli.options import BrokerUrl, Host, OwnData, Port, RedisUrl
 
 if TYPE_CHECKING:
@@ -45,6 +45,28 @@ def courier(data: OwnData = None, redis_url: RedisUrl = None, broker_url: Broker
     from workers.courier import run
 
     _run(run, settings, secrets)
+
+
+def relay(data: OwnData = None, redis_url: RedisUrl = None, broker_url: BrokerUrl = None) -> None:
+    """Run a relay: hands messages to phones that take them from RabbitMQ."""
+    settings, secrets = _prepare(data=data, redis_url=redis_url, broker_url=broker_url)
+    from workers.relay import run
+
+    if not settings.phones_amqp_url:
+        raise CliError("a relay needs a RabbitMQ: set SEEDROUTER_PHONES_AMQP_URL (docs/amqp-phones.md)", MISCONFIGURED)
+    check_phones_url(settings, MISCONFIGURED)
+    _run(run, settings, secrets)
+
+
+def check_phones_url(settings: "Settings", exit_code: int = FAILED) -> None:
+    """Is the URL of the phones' RabbitMQ, where one is given, such as can be used? Raises `CliError`; nothing is connected."""
+    from router.queue.amqp_phones import check_url
+
+    try:
+        if settings.phones_amqp_url:
+            check_url(settings.phones_amqp_url)
+    except ValueError as error:
+        raise CliError(f"SEEDROUTER_PHONES_AMQP_URL: {error}", exit_code) from None
 
 
 def _prepare(**given: Any) -> "tuple[Settings, Secrets]":

@@ -1,6 +1,7 @@
 """`seeds`: the SIMs that send."""
 
 import time
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,13 @@ Account = Annotated[str | None, typer.Option("--account", help="The account whos
 Shared = Annotated[bool | None, typer.Option("--shared/--private", help="Serves every account, or its own one only.")]
 
 
+class Protocol(StrEnum):
+    """How the seed's phone gets its work."""
+
+    SEEDS = "seeds"
+    AMQP = "amqp"
+
+
 @app.command("enrol")
 def enrol(
     imsi: Imsi,
@@ -33,6 +41,18 @@ def enrol(
     recipients: Recipients = None,
     account: Account = None,
     shared: Shared = None,
+    protocol: Annotated[
+        Protocol | None, typer.Option("--protocol", help="amqp: its phone takes its work from RabbitMQ (DekuSMS); seeds: no longer.")
+    ] = None,
+    subscription_id: Annotated[
+        int | None, typer.Option("--subscription-id", min=0, help="With amqp: the SIM's subscription id on its phone.")
+    ] = None,
+    calling_code: Annotated[
+        str | None, typer.Option("--calling-code", help="With amqp: the country's, such as 213. Default: what the carrier says.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="With amqp: the exchange. Default: the setting phones_amqp_project.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -46,12 +66,17 @@ def enrol(
         "account": account,
         "shared": shared,
     }
+    at_rabbitmq = {"protocol": protocol, "subscription_id": subscription_id, "calling_code": calling_code, "project": project}
+    body |= {name: value for name, value in at_rabbitmq.items() if value is not None}
     with router_at(data) as router:
         seed = router.post("/seeds", body)
     if as_json:
         print_json(seed)
         return
-    print_fields({"imsi": seed["imsi"], "carrier": f"{seed['carrier']} {seed['carrier_name']}", "token": seed["token"]})
+    told = {"imsi": seed["imsi"], "carrier": f"{seed['carrier']} {seed['carrier_name']}", "token": seed["token"]}
+    if seed.get("queue"):
+        told |= {"binding": seed["binding"], "queue": seed["queue"]}
+    print_fields(told)
     print("The token is shown this once.")
 
 
@@ -76,6 +101,7 @@ def list_seeds(
         "ping": [ago(seed["lps"], now) for seed in seeds],
         "owner": list(map(_owner, seeds)),
         "phone": list(map(_phone, seeds)),
+        "queue": [seed.get("queue", "") for seed in seeds],
         "in flight": [f"{seed['in_flight']}/{seed['capacity']}" for seed in seeds],
         "parts per 30 min, 1 h, 1 d": [" ".join(_used(seed, window) for window in ("half_hour", "hour", "day")) for seed in seeds],
         "left": list(map(_left, seeds)),
@@ -85,6 +111,7 @@ def list_seeds(
         "failed": [seed["failed"] for seed in seeds],
         "failing": [f"{seed['failure_share']:.0%}" for seed in seeds],
         "to sent": [f"{seed['seconds_to_sent']:.1f} s" for seed in seeds],
+        "reliability": list(map(_reliability, seeds)),
     }
     # What no seed has anything to say about takes no room
     told = {name: values for name, values in columns.items() if any(value != "" for value in values)}
@@ -153,6 +180,37 @@ def set_carrier(
     _change(imsi, {"carrier": carrier}, data, as_json)
 
 
+@app.command("test")
+def run_test(
+    imsi: Imsi,
+    wait_seconds: Annotated[float | None, typer.Option("--wait-seconds", min=0, help="Default: until the test is over.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Send an SMS through this seed alone, and wait for what becomes of it. Exit code 1 unless it succeeded."""
+    from router.cli.seed_test import follow
+
+    with router_at(data) as router:
+        test = follow(router, imsi, wait_seconds)
+    if as_json:
+        print_json(test)
+    else:
+        print_fields(
+            {
+                "test": test["id"],
+                "result": test["status"],
+                "started": moment(test["started_at"]),
+                "sent": moment(test["sent_at"]),
+                "arrived": moment(test["received_at"]),
+                "told to the router": moment(test["routed_at"]),
+                "message": f"{test['message_id']} {test['message_state'] or ''}",
+                "reason": test["message_reason"],
+            }
+        )
+    if test["status"] != "success":
+        raise typer.Exit(1)
+
+
 def state_of(seed: dict[str, Any]) -> str:
     """In one word or two: why it is given messages, or not."""
     if not seed["enrolled"]:
@@ -190,6 +248,7 @@ def _print(seed: dict[str, Any], as_json: bool) -> None:
             "country": seed["country"],
             "owner": _owner(seed),
             "phone": _phone(seed),
+            "queue": seed.get("queue", ""),
             "last ping": moment(seed["lps"]),
             "in flight (parts)": f"{seed['in_flight']} of {seed['capacity']}",
             "pace": f"{seed['pace_seconds']:g} s per part",
@@ -206,6 +265,7 @@ def _print(seed: dict[str, Any], as_json: bool) -> None:
             "tripped until": moment(seed["tripped_until"]),
             "failing": f"{seed['failure_share']:.0%}",
             "to sent": f"{seed['seconds_to_sent']:.1f} s",
+            "reliability": _reliability(seed),
         }
     )
 
@@ -237,6 +297,11 @@ def _recipients(seed: dict[str, Any]) -> str:
 
 def _rest(seed: dict[str, Any]) -> str:
     return f"{seed['rest_seconds']:.0f} s" if seed["rest_seconds"] else ""
+
+
+def _reliability(seed: dict[str, Any]) -> str:
+    """Share of its latest tests that succeeded, and how many those are; nothing before the first one."""
+    return "" if seed["reliability"] is None else f"{seed['reliability']:.0%} of {seed['tests']}"
 
 
 def _quota(half_hour: int | None, hour: int | None, day: int | None, recipients: int | None) -> dict[str, int] | None:

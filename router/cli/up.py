@@ -47,11 +47,13 @@ def up(
     """Run the whole router on this machine, with a Redis of its own unless --redis-url is given."""
     from router.cli.config import check_urls, load_settings
     from router.cli.logs import configure_logs
+    from router.cli.roles import check_phones_url
 
     settings = load_settings(
         host=host, port=port, data=data, redis_url=redis_url, broker_url=broker_url, open_seeds=open_seeds or None
     )
     check_urls(settings)
+    check_phones_url(settings)
     configure_logs(settings.log_format, settings.log_level)
     stack = Stack(settings, simulate=simulate, simulate_protocol=simulate_protocol)
 
@@ -160,14 +162,22 @@ class Stack:
             return Child(name, argv, environment | more, stop_grace_seconds=grace_seconds, ready_url=ready_url)
 
         children = [child("api", ready_url=f"{self.url}/health/ready"), child("dispatcher"), child("timekeeper"), child("courier")]
+        if self.settings.phones_amqp_url:
+            children.append(child("relay"))
         return [*children, child("simulate", str(self.simulate), "--protocol", self.simulate_protocol)] if self.simulate else children
+
+    @property
+    def _workers(self) -> tuple[str, ...]:
+        """The roles that have a metrics port of their own."""
+        workers = ("dispatcher", "timekeeper", "courier")
+        return (*workers, "relay") if self.settings.phones_amqp_url else workers
 
     def _write_run_file(self, path: Path) -> None:
         import msgspec
 
         from router.cli.client import Running
 
-        ports = {role: getattr(self.settings, f"{role}_metrics_port") for role in ("dispatcher", "timekeeper", "courier")}
+        ports = {role: getattr(self.settings, f"{role}_metrics_port") for role in self._workers}
         base = self.url.rsplit(":", 1)[0]
         metrics = {"api": f"{self.url}/metrics"} | {role: f"{base}:{port}/metrics" for role, port in ports.items() if port}
         temporary = path.with_suffix(".new")

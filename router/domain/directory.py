@@ -12,12 +12,13 @@ Rejected: filtering the whole carrier per message (linear in the fleet), and a s
 
 import heapq
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import msgspec
 
 from router.domain.lots import demands_of, group, parse_lot, pools_of
+from router.domain.message import ONE_SEED
 from router.domain.pools import Pool, make_pool
 from router.domain.rules import Rules
 from router.domain.seed import Seed, pool_of
@@ -128,6 +129,9 @@ class Directory:
         self._return_probes(now)
         wanted = demands_of(need) if need.is_special else ""
         if need.only:
+            if need.only.startswith(ONE_SEED):
+                known = self._seeds.get(need.only[1:])
+                return self._choose_among([known] if known is not None else [], need, now)
             return self._choose(group(need.only, wanted), need, now)
         passed_over: dict[Reason, int] = {}
         if need.carrier:
@@ -165,6 +169,8 @@ class Directory:
         """How many seeds could take messages of a lot (an upper bound: stale entries leave when they are met)."""
         self._return_probes(now)
         about = parse_lot(lot)
+        if about.seed:
+            return int(about.seed in self._seeds and self._is_ready(about.seed))
         if about.is_group:
             return self._count(lot)
         names = list(self._homes(about.carrier, about.owner)) if about.carrier else []
@@ -210,7 +216,9 @@ class Directory:
         pool = self._pools.get(name)
         if pool is None:
             return Choice()
-        candidates = islice(map(self._seeds.__getitem__, pool.draw()), LOOKS)
+        return self._choose_among(islice(map(self._seeds.__getitem__, pool.draw()), LOOKS), need, now)
+
+    def _choose_among(self, candidates: Iterable[Seed], need: Need, now: float) -> Choice:
         useless: list[Seed] = []
         choice = choose_seed(candidates, need, now, self._rules, useless)
         for seed in useless:

@@ -283,7 +283,7 @@ def _fail_over(message: Message, released: tuple[Release, ...], now: float, rule
     """dispatched → pending for the next attempt, or → failed when they are used up, or → expired."""
     if now >= message.expires_at:
         return Decision(move(message, "expired", now, f"its time ended; last: {reason}"), released)
-    if message.handed_over >= rules.max_attempts:
+    if message.handed_over >= (1 if message.is_for_one_seed else rules.max_attempts):
         return Decision(move(message, "failed", now, reason), released)
     pending = replace(move(message, "pending", now, reason), queued_at=now, republished=0)
     return Decision(pending, released, requeue=True)

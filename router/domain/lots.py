@@ -3,7 +3,8 @@
 A name is who may serve, and `#` with what they must be able to do:
 
 - `60302` the shared seeds of a carrier · `60302@ac_1` those, and the account's own ones of that carrier · `DZ`, `DZ@ac_1` likewise for a
-  country · `@ac_1`, `@<device>` a group: an account's phones, or the SIMs of one phone, whatever their carrier.
+  country · `@ac_1`, `@<device>` a group: an account's phones, or the SIMs of one phone, whatever their carrier · `@=<seed>` one seed, for
+  probes; that one is a parking lot only, since a seed that is known needs no pool to be found in.
 - `#2` the SIM of that number in its phone · `#d` SMSGate's app, which alone sends data and ciphertexts. A SIM with a number is in such a
   phone anyway.
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 import msgspec
 
 from router.domain.carriers import country_of_carrier
-from router.domain.message import Message
+from router.domain.message import ONE_SEED, Message
 from router.domain.seed import Seed
 from router.domain.selection import Need
 
@@ -45,6 +46,11 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_group(self) -> bool:
         return not self.home
+
+    @property
+    def seed(self) -> str:
+        """The one seed that its messages are for; empty in all other lots."""
+        return self.owner.removeprefix(ONE_SEED) if self.owner.startswith(ONE_SEED) else ""
 
 
 @functools.lru_cache(maxsize=1000)

@@ -18,6 +18,9 @@ LANES: tuple[Lane, ...] = ("otp", "notification", "bulk")
 Event = Literal["sms:sent", "sms:delivered", "sms:failed", "sms:cancelled"]
 """What webhooks hear of a message, each once."""
 
+ONE_SEED = "="
+"""Before the id of a seed in `Message.only`: no device, account or seed has it in its id."""
+
 Dialect = Literal["gatewire", "smsgate", "relaysms", "operator"]
 DIALECTS: tuple[Dialect, ...] = ("gatewire", "smsgate", "relaysms", "operator")
 
@@ -111,7 +114,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     place: int = 0
     """Which recipient of the submission this is, from 0."""
     only: str = ""
-    """The id of a device or of an account: only seeds of that group may serve. Empty = any."""
+    """The id of a device or of an account: only seeds of that group may serve; `=<seed id>`: that seed alone. Empty = any."""
     sim: int = 0
     """Only the SIM of that number in its phone, 1 to 3; 0 = any."""
     data_port: int = 0
@@ -135,6 +138,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def needs_text(self) -> bool:
         """Could a seed still have to send it? When not, the text is erased."""
         return self.state in ("pending", "dispatched")
+
+    @property
+    def is_for_one_seed(self) -> bool:
+        """A probe: it says something of its seed only when no other has it, and only when it goes out once."""
+        return self.only.startswith(ONE_SEED)
 
     @property
     def current(self) -> Attempt | None:

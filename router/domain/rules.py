@@ -70,6 +70,22 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     stats_decay: float = 0.95
     """What an outcome is worth after the next one: 0.95 remembers about the last twenty."""
 
+    # Reliability tests (`reliability`)
+    probe_seconds: float = 600.0
+    """A test that has not succeeded by then is lost (spec: ten minutes)."""
+    probe_route_seconds: float = 180.0
+    """From the arrival of a probe until the router was told of it: what took longer is no success for the reliability (spec)."""
+    probes_per_hour: int = 6
+    """Tests that may be begun per seed: each costs an SMS."""
+    probes_kept: int = 50
+    """Tests that are kept per seed, the latest ones."""
+    probes_counted: int = 20
+    """Finished tests that the reliability is made of, the latest ones."""
+    probes_least: int = 3
+    """With fewer finished tests the choice of seeds takes no notice of them."""
+    probe_weight: float = 4.0
+    """What a seed that loses every probe adds to its score: as much as half of one that fails whatever it is given."""
+
     # Messages and codes
     code_seconds: float = 300.0
     sms_seconds: float = 3600.0

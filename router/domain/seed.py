@@ -74,6 +74,10 @@ class Seed(msgspec.Struct, kw_only=True):
     """Recent time from hand-over to sent, smoothed."""
     sent: int = 0
     failed: int = 0
+    reliability: float = 1.0
+    """Share of the probes that arrived (`domain/reliability.py`), 0.0 to 1.0."""
+    probes: int = 0
+    """Finished probes that this share is of."""
 
     def is_online(self, now: float, rules: Rules) -> bool:
         """Did it ping within its online window?"""
@@ -168,4 +172,5 @@ class Seed(msgspec.Struct, kw_only=True):
     def score(self, rules: Rules) -> float:
         """Lowest is best (research/routing.md, best of five)."""
         waits = self.in_flight / self.capacity(rules) + self.seconds_to_sent / 10.0
-        return waits + 8.0 * self.failure_share() + _QUOTA_WEIGHT * self.quota_share(rules)
+        doubts = rules.probe_weight * (1.0 - self.reliability) if self.probes >= rules.probes_least else 0.0
+        return waits + 8.0 * self.failure_share() + _QUOTA_WEIGHT * self.quota_share(rules) + doubts

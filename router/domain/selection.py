@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from router.domain.message import ONE_SEED
 from router.domain.rules import Rules
 from router.domain.seed import Seed
 
@@ -35,7 +36,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     account: str = ""
     """Whose message it is: its own seeds come first, and another account's own never serve it."""
     only: str = ""
-    """The id of a device or an account: its seeds only, whatever their carrier."""
+    """The id of a device or an account: its seeds only, whatever their carrier. `=<seed id>`: that seed, whosever it is."""
     sim: int = 0
     """The SIM of that number only; 0 = any."""
     phone_only: bool = False
@@ -111,6 +112,8 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
 
 def _not_for_it(seed: Seed, need: Need) -> Reason | None:
     """Whose seed it is, and what it can do."""
+    if need.only.startswith(ONE_SEED):
+        return None if need.only[1:] == seed.id else "another group's"
     if not seed.shared and seed.account != need.account:
         return "another account's"
     if need.only and need.only not in (seed.device, seed.account):

@@ -67,7 +67,7 @@ class WebhookRules(msgspec.Struct, frozen=True, kw_only=True):
     max_dead: int = 10_000
 
 
-def delivery_id(message_id: str, event: Event, webhook_id: str) -> str:
+def delivery_id(message_id: str, event: str, webhook_id: str) -> str:
     """The same for the same: telling twice delivers once, and a receiver can tell a repeat."""
     told = f"{message_id}\0{event}\0{webhook_id}"
     return urlsafe_b64encode(hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()).decode()[:_ID_LENGTH]

@@ -19,6 +19,7 @@ from router.domain.addresses import target_of
 from router.domain.errors import Unavailable
 from router.domain.targets import Targets, Try
 from router.domain.webhooks import Webhook, WebhookRules, is_dead, retry_pause, sign
+from router.secrets import SealBroken
 from router.services.postman import Outcome, Postman
 from router.services.signing_keys import SigningKeys
 from router.services.webhooks import WebhookDirectory
@@ -123,7 +124,7 @@ class Courier:
             is_there = webhook is not None and target_of(webhook.url) == delivery.target
             if webhook is not None and is_there:
                 key = await self._patiently(lambda: self._keys.of(delivery.account))
-                outcome = await self._postman.post(webhook.url, delivery.body, lambda: self._signature(key, delivery.body))
+                outcome = await self._post(delivery, webhook.url, key)
         finally:
             paused_until = self._targets.end(trial, self._clock.now(), is_success=None if outcome is None else outcome.is_success)
         if paused_until is not None:
@@ -145,6 +146,15 @@ class Courier:
         await self._patiently(settle)
         self._held.pop(delivery.id, None)
         self._observe(delivery, webhook, outcome)
+
+    async def _post(self, delivery: Delivery, url: str, key: str) -> Outcome:
+        try:
+            body = self._store.deliveries.body_of(delivery)
+        except SealBroken as error:
+            # Tried again, since another courier may have the right key; and not lost, since a dead one can be replayed
+            _log.error("delivery.unreadable", delivery_id=delivery.id, error=str(error), hint="is it the same seal_key?")
+            return Outcome(None, "its body cannot be opened")
+        return await self._postman.post(url, body, lambda: self._signature(key, body))
 
     def _signature(self, key: str, body: bytes) -> dict[str, str]:
         timestamp = str(int(self._clock.now()))

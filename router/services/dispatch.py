@@ -123,7 +123,7 @@ class Dispatch:
         now = self._clock.now()
         batch = self._store.batch()
         places = [
-            self._store.seeds.reserve(batch, item.seed, item.slip, now, account=message.account, to=message.to)
+            self._store.seeds.reserve(batch, item.seed, item.slip, now, account=_on_whose_behalf(message, item.seed), to=message.to)
             for item, message in ((item, item.stored.message) for item in assigned)
         ]
         answers = await batch.run()
@@ -191,6 +191,11 @@ class Dispatch:
         for seed in await self._store.seeds.load(self._store.batch(), ids, now):
             if seed is not None:
                 self._directory.update(seed, now)
+
+
+def _on_whose_behalf(message: Message, seed: Seed) -> str:
+    """A probe may go through any seed, also through one that serves its own account only."""
+    return seed.account if message.is_for_one_seed else message.account
 
 
 def _begin(message: Message, now: float, *, number: int, seed: str, carrier: str, why: str) -> Decision:

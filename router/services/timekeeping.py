@@ -14,6 +14,7 @@ from router.domain.lots import carrier_of_lot
 from router.domain.message import LANES, Lane, Message
 from router.domain.rules import Rules
 from router.queue.entries import LaneState
+from router.services.reliability import TestResults
 from router.services.transitions import Step, Transitions
 from router.store.listings import BUCKETS, bucket, by_account, by_submission
 from router.store.store import Store
@@ -37,6 +38,7 @@ class Timekeeping:
         self._rules = rules
         self._lanes = lanes
         self._trimmed = 0
+        self._tests = TestResults(store, clock, rules)
 
     async def run_due(self) -> int:
         """Handles the timers that are due; answers how many there were."""
@@ -55,6 +57,10 @@ class Timekeeping:
             elif result.before is not None and result.after is not None and _was_republished(result.before, result.after):
                 metrics.REPUBLISHED.inc()
         return len(ids)
+
+    async def run_tests(self) -> int:
+        """Looks at the reliability tests whose time has come; answers of how many seeds."""
+        return await self._tests.run_due()
 
     async def _forget(self, ids: list[str]) -> None:
         """Clears the timers of messages that are gone. One whose record is there and cannot be read keeps it: a newer version may."""

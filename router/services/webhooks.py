@@ -8,12 +8,14 @@ import structlog
 from router.clock import Clock
 from router.domain.addresses import target_of
 from router.domain.events import Announcement
+from router.domain.incoming import EVENT, Incoming, body_for, told_id
 from router.domain.webhooks import Webhook, body_of, delivery_id, device_of
 from router.store.deliveries import Delivery
 from router.store.store import Store
 
 _log = structlog.get_logger()
 _COPY_SECONDS = 1.0
+_LIST_SECONDS = 5.0
 _KEPT = 10_000
 
 
@@ -76,6 +78,58 @@ class Announcer:
         made = sum(await batch.run())
         if made:
             _log.debug("deliveries.made", count=made)
+
+
+class IncomingAnnouncer:
+    """Makes a delivery per SMS that came in and webhook that is to hear of it; telling twice makes one. One per api process.
+
+    What came to an account's seed is for that account alone. What came to nobody's is for the accounts that the operator named.
+    """
+
+    def __init__(self, store: Store, clock: Clock, accounts: Collection[str]) -> None:
+        """`accounts`: who hears of what came to nobody's seed; with `*` among them, everybody who has such a webhook for all phones."""
+        self._store = store
+        self._clock = clock
+        self._named = set(accounts)
+        self._directory = WebhookDirectory(store)
+        self._everybody: tuple[float, set[str]] = (float("-inf"), set())
+
+    async def announce(self, incoming: Sequence[Incoming]) -> int:
+        """Answers how many deliveries were made. What a phone of SMSGate's app told is not among them: it tells webhooks itself.
+
+        Raises `Unavailable`.
+        """
+        told = [one for one in incoming if one.via != "phone"]
+        named = await self._of_nobody() if any(not one.account for one in told) else set()
+        webhooks = await self._directory.read({one.account for one in told if one.account} | named)
+        now = self._clock.now()
+        batch = self._store.batch()
+        for one in told:
+            for account in (one.account,) if one.account else sorted(named):
+                for webhook in webhooks[account]:
+                    # One that is bound to a phone hears of that phone; what came to nobody's seed came to none
+                    if webhook.wants(EVENT, one.device or one.seed) and (one.account or webhook.device_id is None):
+                        self._store.deliveries.put(batch, _incoming_delivery(account, webhook, one, now))
+        return sum(await batch.run())
+
+    async def _of_nobody(self) -> set[str]:
+        """With `*` the list of accounts is as it was at most five seconds ago."""
+        if "*" not in self._named:
+            return self._named
+        read_at, found = self._everybody
+        if time.monotonic() - read_at >= _LIST_SECONDS:
+            every = await self._store.accounts.all_ids(self._store.batch())
+            webhooks = await self._directory.read(every)
+            found = {account for account, theirs in webhooks.items() if any(webhook.event == EVENT for webhook in theirs)}
+            self._everybody = (time.monotonic(), found)
+        return found
+
+
+def _incoming_delivery(account: str, webhook: Webhook, incoming: Incoming, now: float) -> Delivery:
+    return Delivery(
+        id=told_id(webhook, incoming), account=account, webhook=webhook.id, event=EVENT, url=webhook.url, target=target_of(webhook.url),
+        body=body_for(webhook, incoming), made_at=now, is_sealed=True,
+    )  # fmt: skip
 
 
 def _delivery(webhook: Webhook, told: Announcement, now: float) -> Delivery:

@@ -9,7 +9,9 @@ import zlib
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
+from router.store.messages import Seals
 from router.store.redis import Batch, Script, text
 
 REMEMBERED_SECONDS = 86_400
@@ -41,6 +43,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What the last try was answered."""
     error: str = ""
     died_at: float | None = None
+    is_sealed: bool = False
+    """The body holds somebody's text; see `Deliveries.body_of`."""
 
 
 class StoredDelivery(msgspec.Struct, frozen=True):
@@ -65,8 +69,9 @@ _decode = msgspec.msgpack.Decoder(Delivery).decode
 class Deliveries:
     """Every method adds to a batch, or runs an empty one where it says so. `shards` must be the same in all processes."""
 
-    def __init__(self, shards: int) -> None:
+    def __init__(self, shards: int, sealer: Seals) -> None:
         self._shards = shards
+        self._sealer = sealer
 
     def shard_of(self, delivery_id: str) -> int:
         return zlib.crc32(delivery_id.encode()) % self._shards
@@ -83,11 +88,17 @@ class Deliveries:
         return self._keys(self.shard_of(delivery.id), delivery.target, *more)
 
     def put(self, batch: Batch, delivery: Delivery) -> int:
-        """It is due at once; the answer at this place is 0 where it was made before."""
+        """It is due at once; the answer at this place is 0 where it was made before. One that is to be sealed comes with its body open."""
+        if delivery.is_sealed:
+            delivery = replace(delivery, body=self._sealer.seal(delivery.body.decode(), _seal_name(delivery)))
         return batch.call(
             _PUT, self._keys_of(delivery, f"told:{delivery.id}"), delivery.id, _encode(delivery), delivery.target,
             repr(delivery.made_at), REMEMBERED_SECONDS,
         )  # fmt: skip
+
+    def body_of(self, delivery: Delivery) -> bytes:
+        """What is to be posted. Raises `SealBroken` (router.secrets) where it was sealed with another key."""
+        return self._sealer.open(delivery.body, _seal_name(delivery)).encode() if delivery.is_sealed else delivery.body
 
     async def due(self, batch: Batch, now: float, limit: int, skip: int = 0) -> list[Due]:
         """Targets at which something is due, the longest first, up to `limit` of each shard after `skip`. Runs the (empty) batch."""
@@ -168,3 +179,8 @@ class Deliveries:
                 batch.add("ZCARD", self._key(shard, part))
         counts = await batch.run()
         return sum(counts[: self._shards]), sum(counts[self._shards :])
+
+
+def _seal_name(delivery: Delivery) -> str:
+    """What the seal is bound to; no message has such an id."""
+    return f"delivery {delivery.id}"

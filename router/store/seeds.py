@@ -34,7 +34,7 @@ _PUT_BACK = Script("seed_put_back")
 FIELDS = (
     "msisdn", "kind", "carrier", "country", "enrolled", "enabled", "draining", "first_ping", "lps", "window_seconds", "pace_seconds",
     "quota", "in_flight", "consecutive_failures", "failed_at", "bad", "outcomes", "seconds_to_sent", "sent", "failed", "device", "sim",
-    "account", "shared", "rest_seconds", "last_given_at",
+    "account", "shared", "rest_seconds", "last_given_at", "reliability", "probes",
 )  # fmt: skip
 _CHANGES_KEPT_SECONDS = 600.0
 _UNKNOWN = "-"
@@ -229,6 +229,8 @@ class Seeds:
             recipients_used=recipients,
             rest_seconds=_number(fields["rest_seconds"]),
             last_given_at=_number(fields["last_given_at"]),
+            reliability=float(fields["reliability"] or 1.0),
+            probes=int(fields["probes"] or 0),
         )
 
     async def load(self, batch: Batch, ids: Sequence[str], now: float) -> list[Seed | None]:

@@ -6,8 +6,10 @@ from typing import Protocol
 from router.domain.rules import Rules
 from router.redis_link import Client, close, link, subscribe
 from router.store.accounts import Accounts
+from router.store.amqp_phones import AmqpPhones
 from router.store.deliveries import Deliveries
 from router.store.devices import Devices
+from router.store.incoming import IncomingSeen
 from router.store.listings import Listings
 from router.store.messages import Messages, Seals
 from router.store.parking import Parking
@@ -17,6 +19,7 @@ from router.store.portability import Portability
 from router.store.redis import Batch, Funnel
 from router.store.seeds import Fingerprints, Seeds
 from router.store.submissions import Submissions
+from router.store.sync import SYNC_CHANNEL, SyncStore
 from router.store.timers import Timers
 from router.store.webhooks import Webhooks
 
@@ -46,11 +49,14 @@ class Store:
         self.timers = Timers(timer_shards)
         self.parking = Parking()
         self.phones = Phones()
+        self.amqp_phones = AmqpPhones()
         self.devices = Devices()
         self.phone_settings = PhoneSettingsStore(sealer)
         self.portability = Portability()
         self.webhooks = Webhooks()
-        self.deliveries = Deliveries(timer_shards)
+        self.sync = SyncStore()
+        self.deliveries = Deliveries(timer_shards, sealer)
+        self.incoming = IncomingSeen(sealer)
 
     def batch(self) -> Batch:
         return Batch(self._funnel)
@@ -69,6 +75,10 @@ class Store:
     def news(self) -> AsyncGenerator[bytes]:
         """What is published on PHONES_CHANNEL, for ever; else like `hints`."""
         return subscribe(self.redis, PHONES_CHANNEL)
+
+    def sync_hints(self) -> AsyncGenerator[bytes]:
+        """What is published on SYNC_CHANNEL, for ever; else like `hints`."""
+        return subscribe(self.redis, SYNC_CHANNEL)
 
     async def close(self) -> None:
         await self._funnel.close()

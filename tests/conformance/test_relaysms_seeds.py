@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 
+from router.settings import Settings
 from tests.conformance.conftest import MOBILIS, Start, bearer, new_number, send_out
 from tests.conftest import require
 from tests.stack import Stack, TestPhone, wait_for
@@ -108,9 +109,12 @@ def test_curl_without_a_content_type(relay: Stack) -> None:
         ({"IMSI": "1"}, "missing MSISDN"),
         ({"IMSI": "1", "seed_type": "seed"}, "missing MSISDN"),
         ({"IMSI": "1", "MSISDN": "1"}, "missing seeder state"),
+        ({"IMSI": 1, "seed_type": []}, "missing MSISDN"),
+        ({"IMSI": "", "MSISDN": "a b"}, "missing seeder state"),
     ],
 )
-def test_missing_keys_in_their_order(relay: Stack, body: dict[str, str], text: str) -> None:
+def test_missing_keys_in_their_order(relay: Stack, body: dict[str, Any], text: str) -> None:
+    """Before anything is said of the values."""
     answer = relay.http.post("/seeds/ping", json=body)
 
     assert (answer.status_code, answer.text, answer.headers["Content-Type"]) == (400, text, TEXT)
@@ -227,8 +231,49 @@ def test_any_page_may_read_the_lists(relay: Stack, path: str) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
+@pytest.mark.parametrize("path", ["/seeds", "/seeders", "/seeds/whoever"])
+def test_a_browser_may_ask_first(relay: Stack, path: str) -> None:
+    """The guide's GETs carry a Content-Type, for which a page's browser asks by OPTIONS."""
+    headers = {"Origin": "https://example.org", "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "content-type"}
+    answer = relay.http.options(path, headers=headers)
+
+    assert (204, b"") == (answer.status_code, answer.content)
+    assert "*" == answer.headers["Access-Control-Allow-Origin"]
+    assert "GET" == answer.headers["Access-Control-Allow-Methods"]
+    assert "Content-Type" == answer.headers["Access-Control-Allow-Headers"]
+
+
+def test_the_window_is_twenty_seconds_where_nobody_sets_it() -> None:
+    """Clients ping each ten: one may get lost."""
+    assert 20.0 == Settings(_env_file=None).online_window_seconds
+
+
+def test_the_lps_is_the_servers_time_and_the_same_everywhere(relay: Stack, ping: Ping) -> None:
+    """Decimal text in the ping, a number in the list; what the seed says of the time is not asked."""
+    before = time.time()
+    text = ping("tells_the_time", LPS=5.0, LPSx="5").text
+    seed = next(seed for seed in relay.http.get("/seeds").json() if seed["IMSI"] == "tells_the_time")
+
+    assert repr(seed["LPS"]) == text
+    assert before - 1 <= float(text) <= time.time() + 1
+
+
+def test_other_refusals_are_text(relay: Stack) -> None:
+    """A method that is none, and a body that is too large."""
+    answers = [
+        relay.http.delete("/seeds"), relay.http.post("/seeders"), relay.http.put("/seeds/ping"),
+        relay.http.post("/seeds/ping", content=b" " * 70_000),
+    ]  # fmt: skip
+
+    assert [405, 405, 405, 413] == [answer.status_code for answer in answers]
+    assert {TEXT} == {answer.headers["Content-Type"] for answer in answers}
+
+
 def test_no_page_may_ping(relay: Stack, ping: Ping) -> None:
+    asked = relay.http.options("/seeds/ping", headers={"Origin": "https://example.org", "Access-Control-Request-Method": "POST"})
+
     assert "Access-Control-Allow-Origin" not in ping("not_cors").headers
+    assert "Access-Control-Allow-Origin" not in asked.headers
 
 
 # Who is given messages (invariant 6)

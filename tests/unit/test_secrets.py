@@ -5,9 +5,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from rich.console import Console
 
-from router.secrets import SealBroken, Sealer, Secrets, SecretsInvalid, load_secrets
+from router.secrets import SealBroken, Sealer, Secrets, SecretsInvalid, _make_sync_key, load_secrets
 
 GIVEN = {
     "operator_token": "given-operator",
@@ -15,6 +17,7 @@ GIVEN = {
     "mobile_private_token": "given-mobile",
     "code_pepper": "ab" * 32,
     "seal_key": "cd" * 32,
+    "sync_key": _make_sync_key(),
 }
 KEY = bytes(range(32))
 
@@ -38,7 +41,10 @@ def test_made_secrets_are_strong(tmp_path: Path) -> None:
     assert len(bytes.fromhex(made.seal_key)) == 32
     assert len(bytes.fromhex(made.code_pepper)) == 32
     assert len(made.jwt_secret.encode()) >= 32
-    assert len(set(msgspec.structs.astuple(made))) == 5
+    assert len(set(msgspec.structs.astuple(made))) == 6
+    key = serialization.load_pem_private_key(made.sync_key.encode(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert key.key_size == 2048
 
 
 def test_given_wins_and_is_not_written(tmp_path: Path) -> None:
@@ -121,6 +127,27 @@ def test_given_that_cannot_be_used(tmp_path: Path, name: str, value: str) -> Non
         load_secrets(tmp_path, {name: value})
 
     assert value not in str(caught.value)
+
+
+def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, password: bytes | None = None) -> str:
+    shut = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, shut).decode()
+
+
+def test_keys_of_the_synchronisation_that_cannot_be_used(tmp_path: Path) -> None:
+    """None, too short, of another kind, or encrypted: refused by its name."""
+    good = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    for value in ("x", _pem(short), _pem(ec.generate_private_key(ec.SECP256R1())), _pem(good, b"hunter2")):
+        with pytest.raises(SecretsInvalid, match="sync_key"):
+            load_secrets(tmp_path, {"sync_key": value})
+
+
+def test_a_given_key_on_one_line(tmp_path: Path) -> None:
+    r"""An environment file has a PEM's line breaks as \n."""
+    pem = GIVEN["sync_key"]
+
+    assert pem == load_secrets(tmp_path, {"sync_key": pem.replace("\n", r"\n")}).sync_key
 
 
 def test_unknown_name(tmp_path: Path) -> None:

@@ -192,7 +192,8 @@ class SeedView(msgspec.Struct, frozen=True, kw_only=True):
     `device`, `sim`: which phone of SMSGate's app, and which SIM there. `shared` false: it serves its `account` only.
     `recipients_used`: distinct ones this month, counted while there is a limit (`recipients_limit`, 0 = none). `parts_left`,
     `recipients_left`: what is left of the tightest quota, null where there is none. `rest_seconds`: what it was taught by limit errors to
-    rest after each message; `resting_until` is null while it does not.
+    rest after each message; `resting_until` is null while it does not. `reliability`: the share of its latest reliability tests that
+    succeeded, null before the first one ended; `tests`: how many those are.
     """
 
     imsi: str
@@ -227,6 +228,29 @@ class SeedView(msgspec.Struct, frozen=True, kw_only=True):
     seconds_to_sent: float
     sent: int
     failed: int
+    reliability: float | None
+    tests: int
+
+
+class SeedTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A reliability test. Times are Unix seconds, null while they are not known; `status`: pending, success, timedout.
+
+    `message_id`: its SMS, whose `message_state` and `message_reason` tell more while the test is pending; null where it has no record yet,
+    or no more.
+    """
+
+    id: int
+    imsi: str
+    status: str
+    started_at: float
+    deadline: float
+    needs_arrival: bool
+    sent_at: float | None
+    received_at: float | None
+    routed_at: float | None
+    message_id: str
+    message_state: str | None
+    message_reason: str | None
 
 
 class SeedEnrolled(SeedView, frozen=True, kw_only=True):

@@ -1,14 +1,18 @@
 """Seeds: enrol them, look at them, change them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import asdict, replace
 
-from router.api.operator.schemas import NewSeed, QuotaBody, SeedChange, SeedEnrolled, SeedView, Windows
+from router.api.operator.amqp_phones import SeedNew, SeedShown, SeedToEnrol, planned_queue, queue_fields, take_up
+from router.api.operator.schemas import QuotaBody, SeedChange, SeedTest, Windows
 from router.api.parts import parts_of
 from router.domain.carriers import canonical_carrier, carrier_name
+from router.domain.errors import NotFound
+from router.domain.reliability import Probe
 from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed
 
@@ -29,12 +33,14 @@ def _fields(seed: Seed, now: float, rules: Rules) -> dict[str, Any]:
         "recipients_used": seed.recipients_used, "recipients_limit": recipients_limit,
         "recipients_left": max(0, recipients_limit - seed.recipients_used) if recipients_limit else None,
         "rest_seconds": seed.rest_seconds, "resting_until": resting_until if resting_until > now else None,
+        "reliability": seed.reliability if seed.probes else None, "tests": seed.probes,
     }  # fmt: skip
 
 
-def _view(request: "Request[Any, Any, Any]", seed: Seed) -> SeedView:
+async def _view(request: "Request[Any, Any, Any]", seed: Seed) -> SeedShown:
     parts = parts_of(request)
-    return SeedView(**_fields(seed, parts.clock.now(), parts.settings.rules()))
+    at_rabbitmq = await queue_fields(parts)
+    return SeedShown(**_fields(seed, parts.clock.now(), parts.settings.rules()), **at_rabbitmq.get(seed.id, {}))
 
 
 def _quota(given: QuotaBody | None, before: Quota) -> Quota | None:
@@ -44,11 +50,12 @@ def _quota(given: QuotaBody | None, before: Quota) -> Quota | None:
 
 
 @post("/seeds", status_code=201)
-async def enrol(request: "Request[Any, Any, Any]", data: NewSeed) -> SeedEnrolled:
+async def enrol(request: "Request[Any, Any, Any]", data: SeedToEnrol) -> SeedNew:
     """Makes a seed dispatchable and gives it a new token; an older one is void."""
     parts = parts_of(request)
     if data.account:
         await parts.admin.get(data.account)
+    place = await planned_queue(parts, data)
     seed, token = await parts.seeds.enrol(
         data.imsi,
         msisdn=data.msisdn or "",
@@ -58,29 +65,32 @@ async def enrol(request: "Request[Any, Any, Any]", data: NewSeed) -> SeedEnrolle
         account=data.account or "",
         shared=data.shared is not False,
     )
-    return SeedEnrolled(**_fields(seed, parts.clock.now(), parts.settings.rules()), token=token)
+    await take_up(parts, data, place)
+    at_rabbitmq = await queue_fields(parts)
+    return SeedNew(**_fields(seed, parts.clock.now(), parts.settings.rules()), token=token, **at_rabbitmq.get(seed.id, {}))
 
 
 @get("/seeds")
-async def list_seeds(request: "Request[Any, Any, Any]", online: bool | None = None, carrier: str | None = None) -> list[SeedView]:
+async def list_seeds(request: "Request[Any, Any, Any]", online: bool | None = None, carrier: str | None = None) -> list[SeedShown]:
     """All seeds that ever pinged or were enrolled, in that order; those online (or not), those of a carrier."""
     parts = parts_of(request)
     now, rules = parts.clock.now(), parts.settings.rules()
+    at_rabbitmq = await queue_fields(parts)
     return [
-        SeedView(**_fields(seed, now, rules))
+        SeedShown(**_fields(seed, now, rules), **at_rabbitmq.get(seed.id, {}))
         for seed in await parts.seeds.every()
         if online in (None, seed.is_online(now, rules)) and (carrier is None or seed.carrier == canonical_carrier(carrier))
     ]
 
 
 @get("/seeds/{imsi:str}")
-async def show_seed(request: "Request[Any, Any, Any]", imsi: str) -> SeedView:
+async def show_seed(request: "Request[Any, Any, Any]", imsi: str) -> SeedShown:
     """One seed."""
-    return _view(request, await parts_of(request).seeds.get(imsi))
+    return await _view(request, await parts_of(request).seeds.get(imsi))
 
 
 @patch("/seeds/{imsi:str}")
-async def change_seed(request: "Request[Any, Any, Any]", imsi: str, data: SeedChange) -> SeedView:
+async def change_seed(request: "Request[Any, Any, Any]", imsi: str, data: SeedChange) -> SeedShown:
     """Changes what is given. A draining seed keeps what it holds and is given nothing new."""
     registry = parts_of(request).seeds
     if data.account:
@@ -97,7 +107,47 @@ async def change_seed(request: "Request[Any, Any, Any]", imsi: str, data: SeedCh
         account=data.account,
         shared=data.shared,
     )
-    return _view(request, seed)
+    return await _view(request, seed)
 
 
-HANDLERS: list[HTTPRouteHandler] = [enrol, list_seeds, show_seed, change_seed]
+async def _tests(request: "Request[Any, Any, Any]", imsi: str, probes: Sequence[Probe]) -> list[SeedTest]:
+    parts = parts_of(request)
+    records = await parts.store.messages.load(parts.store.batch(), [probe.message for probe in probes])
+    return [
+        SeedTest(
+            id=probe.id, imsi=imsi, status=probe.status, started_at=probe.started_at, deadline=probe.deadline,
+            needs_arrival=probe.needs_arrival, sent_at=probe.sent_at, received_at=probe.received_at, routed_at=probe.routed_at,
+            message_id=probe.message, message_state=stored.message.state if stored else None,
+            message_reason=stored.message.reason if stored else None,
+        )
+        for probe, stored in zip(probes, records, strict=True)
+    ]  # fmt: skip
+
+
+@post("/seeds/{imsi:str}/tests", status_code=201)
+async def start_test(request: "Request[Any, Any, Any]", imsi: str) -> SeedTest:
+    """Begins a reliability test: an SMS goes through this seed alone."""
+    probe = await parts_of(request).reliability.start(imsi)
+    (test,) = await _tests(request, imsi, [probe])
+    return test
+
+
+@get("/seeds/{imsi:str}/tests")
+async def list_tests(request: "Request[Any, Any, Any]", imsi: str) -> list[SeedTest]:
+    """A seed's reliability tests, the newest first."""
+    parts = parts_of(request)
+    await parts.seeds.get(imsi)
+    return await _tests(request, imsi, list(reversed(await parts.reliability.tests(imsi))))
+
+
+@get("/seeds/{imsi:str}/tests/{test_id:int}")
+async def show_test(request: "Request[Any, Any, Any]", imsi: str, test_id: int) -> SeedTest:
+    """One of them."""
+    probe = next((probe for probe in await parts_of(request).reliability.tests(imsi) if probe.id == test_id), None)
+    if probe is None:
+        raise NotFound("no such test of this seed")
+    (test,) = await _tests(request, imsi, [probe])
+    return test
+
+
+HANDLERS: list[HTTPRouteHandler] = [enrol, list_seeds, show_seed, change_seed, start_test, list_tests, show_test]

@@ -54,6 +54,7 @@ async def ping(request: "Request[Any, Any, Any]") -> "Response[str]":
     for key, text in _MISSING:
         if key not in body:
             return _refuse(text)
+    for key, _ in _MISSING:
         if not isinstance(body[key], str):
             return _refuse(f"{key} must be a string")
     pinged = await parts_of(request).seeds.ping(body["IMSI"], body["MSISDN"], body["seed_type"], bearer_of(request))
@@ -95,4 +96,5 @@ async def preflight(imsi: str = "") -> "Response[None]":
     return Response(None, headers=_PUBLIC | allowed)
 
 
-router = Router("/", route_handlers=[ping, list_seeds, list_seeders, msisdn, preflight], tags=["RelaySMS"])
+# `preflight` first: litestar answers OPTIONS itself for a path that has no handler for it when it is met first
+router = Router("/", route_handlers=[preflight, ping, list_seeds, list_seeders, msisdn], tags=["RelaySMS"])

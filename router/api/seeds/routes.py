@@ -11,6 +11,7 @@ from litestar.response.base import ASGIResponse
 from router.api.parts import answer, answers, bearer_of, parts_of
 from router.api.problems import describe
 from router.domain.errors import Invalid
+from router.services.incoming import Received, Taken
 from router.services.outbox import Handed, Report
 from router.services.waiters import Waiting
 
@@ -95,4 +96,13 @@ async def reports(request: "Request[Any, Any, Any]", imsi: str, data: list[Repor
     return answer(ReportsTaken(accepted, len(stale), [StaleReport(report.id, report.attempt) for report in stale]))
 
 
-router = Router("/seeds", route_handlers=[messages, reports], before_request=_is_the_seed, tags=["Seeds"])
+@post("/{imsi:str}/received", status_code=200)
+async def received(request: "Request[Any, Any, Any]", imsi: str, data: list[Received]) -> Taken:
+    """Takes the SMS that came to the seed, all or none; what it has told before is counted, and told to nobody again."""
+    parts, known = parts_of(request), request.scope["state"]["seed"]
+    if len(data) > parts.settings.max_reports_per_call:
+        raise Invalid("received", f"at most {parts.settings.max_reports_per_call} in one call")
+    return await parts.incoming.from_seed(imsi, known, data)
+
+
+router = Router("/seeds", route_handlers=[messages, reports, received], before_request=_is_the_seed, tags=["Seeds"])

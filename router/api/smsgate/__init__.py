@@ -3,7 +3,7 @@
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from router.api.smsgate import devices, events, health, inbox, messages, mobile, mobile_messages, settings, tokens, webhooks
+from router.api.smsgate import devices, events, health, inbox, incoming, messages, mobile, mobile_messages, settings, tokens, webhooks
 from router.api.smsgate.unknown import error_response
 
 _THIRD_PARTY: list[ControllerRouterHandler] = [
@@ -15,7 +15,13 @@ _THIRD_PARTY: list[ControllerRouterHandler] = [
     *inbox.HANDLERS,
     *webhooks.HANDLERS,
 ]
-_MOBILE: list[ControllerRouterHandler] = [*mobile.HANDLERS, *mobile_messages.HANDLERS, *events.HANDLERS, *webhooks.MOBILE_HANDLERS]
+_MOBILE: list[ControllerRouterHandler] = [
+    *mobile.HANDLERS,
+    *mobile_messages.HANDLERS,
+    *events.HANDLERS,
+    *webhooks.MOBILE_HANDLERS,
+    *incoming.HANDLERS,
+]
 
 
 def _both(path: str, handlers: list[ControllerRouterHandler]) -> list[Router]:

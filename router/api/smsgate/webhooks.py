@@ -63,9 +63,11 @@ async def delete_webhook(request: "Request[Any, Any, Any]", webhook_id: str) -> 
 
 @get("/webhooks", before_request=is_a_phone)
 async def mobile_webhooks(request: "Request[Any, Any, Any]") -> Response[list[WebhookView]]:
-    """Those that the phone has to tell itself, since only it knows of them. What the router tells is never here."""
-    device = device_of(request)
-    return _list(await parts_of(request).webhooks.for_phone(device.account, device.id))
+    """Those that the phone has to tell itself, since only it knows of them; one may be the router's own. What it tells is never here."""
+    device, parts = device_of(request), parts_of(request)
+    found = await parts.webhooks.for_phone(device.account, device.id)
+    ours = await parts.phone_incoming.webhook(device)
+    return _list([*found, ours] if ours is not None else found)
 
 
 HANDLERS: list[ControllerRouterHandler] = [list_webhooks, put_webhook, delete_webhook]

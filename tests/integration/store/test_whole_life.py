@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from router.domain import lifecycle
 from router.domain.account import Account, KeyCredential
 from router.domain.submission_request import NewSubmission
+from router.domain.sync import SyncRules
 from router.domain.webhooks import Webhook
 from router.queue.broker import Broker
 from router.queue.consumer import BatchConsumer
@@ -18,11 +19,13 @@ from router.queue.entries import QueuePublisher
 from router.queue.publisher import publisher_for
 from router.services.devices import Devices
 from router.services.phone_settings import PhoneSettings
+from router.services.reliability import Reliability, TestResults
 from router.services.submissions import Submissions
 from router.services.transitions import Step
 from router.store.accounts import hash_key
 from router.store.deliveries import Delivery
 from router.store.parking import EMPTY_SECONDS, Parking
+from router.store.sync import Claim
 from tests.integration.queue.kit import Collecting, until
 from tests.integration.services.identity import PASSWORD, Identity
 from tests.integration.services.world import IMSI, KEY, World
@@ -155,6 +158,9 @@ async def test_one_hash_tag(life: Life, calls: CallsSeen) -> None:
     await _of_a_login(life)
     await _of_a_phone(life, account)
     await _of_a_delivery(life, account)
+    await _of_a_synchronisation(life)
+    await _of_a_test(life)
+    await ask(life.store, lambda batch: life.store.amqp_phones.lead(batch, "a relay", 5.0))
 
     included = {"usage", "admission", "delivery_lib"}
     scripts = {file.name.removesuffix(".lua") for file in (files("router.store") / "lua").iterdir()} - included
@@ -169,6 +175,26 @@ async def _of_a_login(life: Life) -> None:
     await identity.tokens.revoke(account, minted.id)
     await identity.logins.redeem_code((await identity.logins.new_code(account)).code)
     await identity.logins.change_password(account, PASSWORD, f"{PASSWORD} and more")
+
+
+async def _of_a_synchronisation(life: Life) -> None:
+    """A session is shown, looked at, taken on, finished and ended."""
+    sync, now, rules, claim = life.store.sync, life.clock.at, SyncRules(), Claim("shop", "000", "a token")
+    await ask(life.store, lambda batch: sync.show(batch, claim, "s2", "s1", now=now, rules=rules))
+    await ask(life.store, lambda batch: sync.look(batch, claim, "s2", now))
+    await ask(life.store, lambda batch: sync.handshake(batch, "shop", "s2", "a PEM", rules))
+    await ask(life.store, lambda batch: sync.may_try(batch, "ac_1", is_counted=True, now=now, rules=rules))
+    await ask(life.store, lambda batch: sync.ack(batch, "shop", "s2"))
+    await ask(life.store, lambda batch: sync.end(batch, claim, "s2", ("acked",), is_leaving=True))
+
+
+async def _of_a_test(life: Life) -> None:
+    """A probe through a seed whose word never comes, until its time is over."""
+    await life.seed()
+    reliability = Reliability(life.store, life.queue, life.clock, life.rules, life.settings)
+    await reliability.start(IMSI)
+    life.clock.advance(life.rules.probe_seconds + 1)
+    await TestResults(life.store, life.clock, life.rules).run_due()
 
 
 async def _of_a_phone(life: Life, account: Account) -> None:
