@@ -1,50 +1,21 @@
-"""Puts entries on the queue for an asyncio program: kombu is synchronous, so one thread holds the connection.
+"""Puts entries on the queue for an asyncio program, over brokers whose clients are synchronous: in batches, from a thread (`mailbox`)."""
 
-The thread takes whatever has come together while it was busy and sends it in one go: concurrent callers share a round trip, a caller
-alone waits for nobody. A caller hears of its own entries only when they are on the queue.
-"""
-
-import asyncio
-import queue
-import threading
-import time
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 from kombu import Connection, Producer
 
-from router.domain.errors import Unavailable
 from router.domain.message import LANES, Lane
 from router.queue.broker import Broker
 from router.queue.entries import Entry, LaneState, QueuePublisher, encode
 from router.queue.lanes import DEAD_QUEUE, QUEUES
+from router.queue.mailbox import BATCH, Mailbox, Parcel, ProducerLink
 from router.queue.rabbitmq import Blocked
 from router.queue.redis_streams import StreamPublisher
 
 _log = structlog.get_logger()
-_BATCH = 500
 _LOOK_EVERY_SECONDS = 1.0
 _TRIES = 2
-
-
-class _Parcel(msgspec.Struct, frozen=True):
-    entries: Sequence[Entry]
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
-
-    def resolve(self, error: Exception | None) -> None:
-        self.loop.call_soon_threadsafe(self._set, error)
-
-    def _set(self, error: Exception | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        elif isinstance(error, Unavailable):
-            self.done.set_exception(Unavailable(str(error), error.retry_after_seconds))
-        else:
-            self.done.set_exception(Unavailable(f"the queue cannot be reached: {type(error).__name__}"))
 
 
 def publisher_for(broker: Broker) -> QueuePublisher:
@@ -57,20 +28,17 @@ class BatchingPublisher:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._parcels: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._link = ProducerLink(self._open)
+        self._mailbox: Mailbox[Entry] = Mailbox("publisher", self._send, self._look, self._link.close, _LOOK_EVERY_SECONDS)
         self.lanes: dict[Lane, LaneState] = {lane: LaneState(0) for lane in LANES}
         self.dead_letters = 0
 
     def start(self) -> None:
-        self._thread.start()
+        self._mailbox.start()
 
     async def stop(self) -> None:
         """Sends what is left, and ends the thread."""
-        self._stopping.set()
-        self._parcels.put(None)
-        await asyncio.to_thread(self._thread.join, 10.0)
+        await self._mailbox.stop()
 
     @property
     def depth(self) -> int:
@@ -78,47 +46,18 @@ class BatchingPublisher:
 
     async def publish(self, entries: Sequence[Entry]) -> None:
         """See `entries.Publisher`."""
-        if not entries:
-            return
-        if self._stopping.is_set():
-            raise Unavailable("this process is stopping")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._parcels.put(_Parcel(entries, loop, done))
-        await done
+        await self._mailbox.post(entries)
 
-    def _run(self) -> None:
-        link = _Link(self._broker)
-        looked_at = float("-inf")
-        while not (self._stopping.is_set() and self._parcels.empty()):
-            if time.monotonic() - looked_at >= _LOOK_EVERY_SECONDS:
-                looked_at = time.monotonic()
-                self._look(link)
-            if parcels := self._gather():
-                self._send(link, parcels)
-        link.close()
+    def _open(self) -> tuple[Connection, Producer]:
+        connection = self._broker.connect()
+        return connection, Producer(self._broker.open_channel(connection))
 
-    def _gather(self) -> list[_Parcel]:
-        """What is there, or the first that comes; nothing after a second, or when woken to stop."""
-        parcels: list[_Parcel] = []
-        size = 0
-        try:
-            parcel = self._parcels.get(timeout=_LOOK_EVERY_SECONDS)
-            while parcel is not None:
-                parcels.append(parcel)
-                size += len(parcel.entries)
-                parcel = self._parcels.get_nowait() if size < _BATCH else None
-        except queue.Empty:
-            return parcels
-        return parcels
-
-    @staticmethod
-    def _send(link: "_Link", parcels: list[_Parcel]) -> None:
-        entries = [entry for parcel in parcels for entry in parcel.entries]
+    def _send(self, parcels: list[Parcel[Entry]]) -> None:
+        entries = [entry for parcel in parcels for entry in parcel.items]
         error: Exception | None = None
         for attempt in range(_TRIES):
             try:
-                link.send(entries)
+                self._publish(entries)
             except Blocked as blocked:
                 # Its connection is kept: it tells when that is over, and another would be blocked as well
                 error = blocked
@@ -126,7 +65,7 @@ class BatchingPublisher:
                 break
             except Exception as failure:  # noqa: BLE001 - every broker library has errors of its own; each caller is told
                 error = failure
-                link.close()
+                self._link.close()
                 _log.warning("queue.publish_failed", entries=len(entries), attempt=attempt + 1, error=repr(failure))
             else:
                 error = None
@@ -134,46 +73,21 @@ class BatchingPublisher:
         for parcel in parcels:
             parcel.resolve(error)
 
-    def _look(self, link: "_Link") -> None:
-        try:
-            self.lanes, self.dead_letters = link.look()
-        except Blocked:
-            _log.warning("queue.not_seen", error="blocked")
-        except Exception as failure:  # noqa: BLE001 - as above; the figures stay as they were
-            link.close()
-            _log.warning("queue.not_seen", error=repr(failure))
-
-
-class _Link:
-    """The connection of the publisher's thread, opened when it is needed."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._connection: Connection | None = None
-        self._producer: Producer | None = None
-
-    def _open(self) -> Producer:
-        if self._producer is None:
-            self._connection = self._broker.connect()
-            self._producer = Producer(self._broker.open_channel(self._connection))
-        return self._producer
-
-    def send(self, entries: Sequence[Entry]) -> None:
-        producer = self._open()
-        with producer.batch(_BATCH):
+    def _publish(self, entries: Sequence[Entry]) -> None:
+        producer = self._link.producer
+        with producer.batch(BATCH):
             for entry in entries:
                 producer.publish(
                     encode(entry), routing_key=QUEUES[entry.lane], content_type="application/json", content_encoding="utf-8",
                 )  # fmt: skip
 
-    def look(self) -> tuple[dict[Lane, LaneState], int]:
-        channel = self._open().channel
-        return {lane: self._broker.lane_state(channel, lane) for lane in LANES}, self._broker.depth(channel, DEAD_QUEUE)
-
-    def close(self) -> None:
-        connection, self._connection, self._producer = self._connection, None, None
-        if connection is not None:
-            try:
-                connection.release()
-            except OSError as error:
-                _log.debug("queue.close_failed", error=repr(error))
+    def _look(self) -> None:
+        try:
+            channel = self._link.producer.channel
+            lanes = {lane: self._broker.lane_state(channel, lane) for lane in LANES}
+            self.lanes, self.dead_letters = lanes, self._broker.depth(channel, DEAD_QUEUE)
+        except Blocked:
+            _log.warning("queue.not_seen", error="blocked")
+        except Exception as failure:  # noqa: BLE001 - as above; the figures stay as they were
+            self._link.close()
+            _log.warning("queue.not_seen", error=repr(failure))

@@ -84,14 +84,14 @@ async def test_concurrent_callers_share_batches(
 ) -> None:
     """What comes while the thread is busy goes together; each caller's entries are there when it hears so."""
     sizes: list[int] = []
-    send = module._Link.send
+    publish = BatchingPublisher._publish
 
-    def counted(link: module._Link, found: Sequence[Entry]) -> None:
+    def counted(publisher: BatchingPublisher, found: Sequence[Entry]) -> None:
         sizes.append(len(found))
         time.sleep(0.02)
-        send(link, found)
+        publish(publisher, found)
 
-    monkeypatch.setattr(module._Link, "send", counted)
+    monkeypatch.setattr(BatchingPublisher, "_publish", counted)
     await asyncio.gather(*(publisher.publish([entry]) for entry in entries(200)))
 
     assert 200 == sum(sizes) == server.length()

@@ -354,7 +354,7 @@ async def test_stopping_while_blocked(rabbit_node: RabbitMQ, broker: Broker) -> 
     finally:
         await asyncio.to_thread(rabbit_node.control, "set_vm_memory_high_watermark", "absolute", "1GB")
 
-    assert not publisher._thread.is_alive()
+    assert not publisher._mailbox._thread.is_alive()
     assert took < module.CONFIRM_SECONDS
 
 
