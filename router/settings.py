@@ -119,9 +119,9 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="bearer token of POST /sms/platform; empty = whoever reaches the router may post"
     )
     inbound_accounts: str = Field(
-        default="", pattern=r"^(\*|[A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*)?$",
-        description="whose sms:received webhooks hear of SMS that came to nobody's own seed: account ids with commas, or * for all; "
-        "empty = nobody's, since with * any account can read them; the queue seedrouter.inbound has all of them",
+        default="*", pattern=r"^((\*|[A-Za-z0-9_-]+)(,(\*|[A-Za-z0-9_-]+))*)?$",
+        description="whose sms:received webhooks hear of SMS that are no account's: ids with commas; * = everybody, of what "
+        "forwarders post; what came to a SIM of nobody's is for those named by id alone",
     )  # fmt: skip
     max_inbound: int = Field(
         default=100_000, ge=0, description="SMS that wait on seedrouter.inbound; beyond it 503; 0 = no queue, webhooks only"

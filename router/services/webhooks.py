@@ -83,14 +83,16 @@ class Announcer:
 class IncomingAnnouncer:
     """Makes a delivery per SMS that came in and webhook that is to hear of it; telling twice makes one. One per api process.
 
-    What came to an account's seed is for that account alone. What came to nobody's is for the accounts that the operator named.
+    What came to an account's seed is for that account alone. What a forwarder told is for the accounts that the operator named, `*` being
+    all; what came to nobody's seed is for those that were named one by one, since it is what people wrote to that SIM.
     """
 
     def __init__(self, store: Store, clock: Clock, accounts: Collection[str]) -> None:
-        """`accounts`: who hears of what came to nobody's seed; with `*` among them, everybody who has such a webhook for all phones."""
+        """`accounts`: who hears of what is no account's. `*`: of forwarders' SMS everybody hears who has such a webhook for all phones."""
         self._store = store
         self._clock = clock
-        self._named = set(accounts)
+        self._named = set(accounts) - {"*"}
+        self._hears_all = "*" in accounts
         self._directory = WebhookDirectory(store)
         self._everybody: tuple[float, set[str]] = (float("-inf"), set())
 
@@ -100,22 +102,22 @@ class IncomingAnnouncer:
         Raises `Unavailable`.
         """
         told = [one for one in incoming if one.via != "phone"]
-        named = await self._of_nobody() if any(not one.account for one in told) else set()
-        webhooks = await self._directory.read({one.account for one in told if one.account} | named)
+        forwarded = self._named | await self._everybody_of_now() if any(one.via == "platform" for one in told) else set()
+        webhooks = await self._directory.read({one.account for one in told if one.account} | self._named | forwarded)
         now = self._clock.now()
         batch = self._store.batch()
         for one in told:
-            for account in (one.account,) if one.account else sorted(named):
+            for account in (one.account,) if one.account else sorted(forwarded if one.via == "platform" else self._named):
                 for webhook in webhooks[account]:
                     # One that is bound to a phone hears of that phone; what came to nobody's seed came to none
                     if webhook.wants(EVENT, one.device or one.seed) and (one.account or webhook.device_id is None):
                         self._store.deliveries.put(batch, _incoming_delivery(account, webhook, one, now))
         return sum(await batch.run())
 
-    async def _of_nobody(self) -> set[str]:
-        """With `*` the list of accounts is as it was at most five seconds ago."""
-        if "*" not in self._named:
-            return self._named
+    async def _everybody_of_now(self) -> set[str]:
+        """With `*`: who has such a webhook, as it was at most five seconds ago."""
+        if not self._hears_all:
+            return set()
         read_at, found = self._everybody
         if time.monotonic() - read_at >= _LIST_SECONDS:
             every = await self._store.accounts.all_ids(self._store.batch())

@@ -123,15 +123,16 @@ async def test_what_a_seed_received_is_for_its_account_alone(make: Callable[...,
     assert [(IMSI, owner.id, "seed", SENDER)] == [(one["seed"], one["account"], one["via"], one["from"]) for one in inbox.queue.told]
 
 
-async def test_by_default_no_account_hears_of_what_is_nobodys(inbox: Inbox) -> None:
-    """It is on the queue, which the operator alone can read."""
+async def test_by_default_what_came_to_nobodys_sim_is_told_to_nobody(inbox: Inbox) -> None:
+    """It is on the queue, which the operator alone can read: anybody can make a webhook. Forwarders' SMS are told to all."""
     account = await inbox.world.account()
     await inbox.webhook(account)
     await inbox.world.seed()
     await inbox.at_seed(Received(SENDER, TEXT))
-    await inbox.incoming.from_platform("gmail", sender=SENDER, text=TEXT)
+    before = await inbox.heard()
+    await inbox.incoming.from_platform("gmail", sender=SENDER, text=f"{TEXT} again")
 
-    assert [] == await inbox.heard()
+    assert ([], [account.id]) == (before, await inbox.heard())
     assert ["seeds.received", "gmail"] == [message.routing_key for message in inbox.queue.messages]
 
 
@@ -142,8 +143,12 @@ async def test_named_accounts_hear_of_what_is_nobodys(make: Callable[..., Inbox]
         await inbox.webhook(account)
     named = make(inbound_accounts=f"{first.id},{second.id}")
     await named.incoming.from_platform("gmail", sender=SENDER, text=TEXT)
+    by_a_forwarder = await inbox.heard()
+    await named.world.seed()
+    await named.at_seed(Received(SENDER, f"{TEXT} again"))
 
-    assert sorted([first.id, second.id]) == await inbox.heard()
+    assert sorted([first.id, second.id]) == by_a_forwarder
+    assert sorted([first.id, second.id] * 2) == await inbox.heard()
 
 
 async def test_a_star_is_everybody_who_asks_for_all_phones(make: Callable[..., Inbox]) -> None:
