@@ -34,11 +34,11 @@ from router.domain.amqp_phones import (
     fate_of,
     int32_id,
 )
-from router.domain.errors import NotFound
-from router.domain.lifecycle import Decision, ReportState, Stale, Terms
+from router.domain.lifecycle import Decision, ReportState, Terms
 from router.domain.message import Message
 from router.domain.rules import Rules
 from router.queue.amqp_phones import Entry, Put, Returned
+from router.services import observe
 from router.services.outbox import Given, Outbox
 from router.services.transitions import Step, Transitions
 from router.store.seeds import Slip
@@ -232,10 +232,7 @@ class AmqpPhones:
     async def _report(self, said: Sequence[_Said]) -> None:
         steps = [Step(item.message_id, partial(_report, said=item, rules=self._rules)) for item in said]
         for item, result in zip(said, await self._transitions.apply(steps) if steps else (), strict=True):
-            is_stale = isinstance(result.error, (Stale, NotFound))
-            metrics.REPORTS.labels(item.state, "stale" if is_stale else "accepted").inc()
-            if result.error is not None and not is_stale:
-                raise result.error
+            observe.reported(item.state, result.error)
 
     # What is to be sent
 

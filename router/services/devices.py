@@ -22,6 +22,7 @@ from router.domain.phone_clock import learn
 from router.domain.rules import Rules
 from router.domain.seed import Seed, pool_of
 from router.domain.sims import Told, told_of
+from router.ids import random_id
 from router.settings import Settings
 from router.store.accounts import hash_key
 from router.store.devices import SimKept
@@ -31,8 +32,6 @@ from router.store.seeds import Seeds
 from router.store.store import Store
 
 _log = structlog.get_logger()
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-_ID_LENGTH = 21
 _KIND = "smsgate"
 _KEPT = 10_000
 _KEPT_SECONDS = 1.0
@@ -60,7 +59,7 @@ class Devices:
         now = self._clock.now()
         token = secrets.token_urlsafe(32)
         device = Device(
-            id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH)), account=account_id, name=name, shared=shared,
+            id=random_id(), account=account_id, name=name, shared=shared,
             token_hash=hash_key(token), push_token=push_token, sims=sims, created_at=now, updated_at=now, last_seen=now,
         )  # fmt: skip
         batch = self._store.batch()

@@ -3,7 +3,8 @@
 import structlog
 
 from router import metrics
-from router.domain.lifecycle import FAILOVER_REASONS
+from router.domain.errors import NotFound, RouterError
+from router.domain.lifecycle import FAILOVER_REASONS, ReportState, Stale
 from router.domain.message import Message
 from router.domain.numbering import mask
 
@@ -60,6 +61,15 @@ def parked(message: Message) -> None:
     """It has to wait for a seed."""
     metrics.PARKED_TOTAL.labels(metrics.carrier_label(message.carrier)).inc()
     _log.debug("message.parked", message_id=message.id, carrier=message.carrier)
+
+
+def reported(state: ReportState, error: RouterError | None) -> bool:
+    """Counts a report by what came of it; answers whether it was stale, or of what is not there. Any other error is raised."""
+    is_stale = isinstance(error, (Stale, NotFound))
+    metrics.REPORTS.labels(state, "stale" if is_stale else "accepted").inc()
+    if error is not None and not is_stale:
+        raise error
+    return is_stale
 
 
 def refund(message: Message, amount: int) -> None:

@@ -11,16 +11,16 @@ import structlog
 from router import metrics
 from router.clock import Clock
 from router.domain import lifecycle
-from router.domain.errors import NotFound, Unauthorized
+from router.domain.errors import Unauthorized
 from router.domain.lifecycle import ASKS_FIRST, Decision, Release, ReportState, Stale, Terms
 from router.domain.message import Attempt, Message
 from router.domain.rules import Rules
-from router.secrets import SealBroken
+from router.services import observe
 from router.services.seeds import is_name
+from router.services.texts import open_text
 from router.services.transitions import Done, Step, Transitions
 from router.services.waiters import Waiters
 from router.store.accounts import hash_key
-from router.store.messages import Stored
 from router.store.redis import Batch
 from router.store.seeds import Credentials, Seeds, Slip
 from router.store.store import Store
@@ -127,7 +127,7 @@ class Outbox:
         now = self._clock.now()
         records = await self._store.messages.load(self._store.batch(), [slip.message_id for _, slip in taken])
         # Opened before it is handed over: a lease on what cannot be read would blame the seed
-        texts = [self._open_text(stored) for stored in records]
+        texts = [open_text(self._store.messages, stored) for stored in records]
         steps = [
             Step(slip.message_id, partial(_hand_over, number=slip.number, seed=seed, rules=self._rules, terms=terms, text=text), stored)
             for (seed, slip), stored, text in zip(taken, records, texts, strict=True)
@@ -154,16 +154,6 @@ class Outbox:
             self._handed_at.clear()
         self._handed_at[seed_id] = time.monotonic()
 
-    def _open_text(self, stored: Stored | None) -> str | None:
-        """The text, or None where there is none (any more), or it cannot be opened: another seal key was given."""
-        if stored is None or stored.sealed_text is None:
-            return None
-        try:
-            return self._store.messages.open_text(stored)
-        except SealBroken as error:
-            _log.error("message.unreadable", message_id=stored.message.id, error=str(error), hint="is it the same seal_key?")
-            return None
-
     def _not_handed(self, batch: Batch, seed_id: str, slip: Slip, result: Done, now: float) -> None:
         """Its attempt is about to begin (the place is reserved first), or never will: wait for it, or free the place."""
         message = result.before
@@ -184,14 +174,7 @@ class Outbox:
         metrics.PINGS.labels("report").inc()
         steps = [Step(report.id, partial(_report, report=report, seed=seed_id, rules=self._rules)) for report in reports]
         done = await self._transitions.apply(steps)
-        stale: list[Report] = []
-        for report, result in zip(reports, done, strict=True):
-            is_stale = isinstance(result.error, (Stale, NotFound))
-            metrics.REPORTS.labels(report.state, "stale" if is_stale else "accepted").inc()
-            if is_stale:
-                stale.append(report)
-            elif result.error is not None:
-                raise result.error
+        stale = [report for report, result in zip(reports, done, strict=True) if observe.reported(report.state, result.error)]
         return len(reports) - len(stale), stale
 
 

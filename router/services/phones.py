@@ -18,15 +18,17 @@ from router import metrics
 from router.clock import Clock
 from router.domain import lifecycle
 from router.domain.device import Device, sim_of_seed
-from router.domain.errors import NotFound, Unauthorized
+from router.domain.errors import Unauthorized
 from router.domain.lifecycle import Decision, ReportState, Stale, Terms
 from router.domain.message import Message
 from router.domain.phone_clock import estimate
 from router.domain.phone_messages import attempt_of_phone, parse_phone_id, phone_id
 from router.domain.rules import Rules
+from router.services import observe
 from router.services.devices import Devices
 from router.services.outbox import Given, Outbox
-from router.services.transitions import Done, Step, Transitions
+from router.services.texts import open_text
+from router.services.transitions import Step, Transitions
 from router.store.redis import Batch
 from router.store.seeds import Slip
 from router.store.store import Store
@@ -120,8 +122,8 @@ class Phones:
                 listed.append(_listed(silent, min(0.0, offset)))
             elif attempt.state == "handed" and (message.state != "dispatched" or attempt is not message.current):
                 listed.append(_listed(Given(seed, message, attempt, ""), offset, is_cancelling=True))
-            elif attempt.state == "handed" and stored.sealed_text is not None:
-                listed.append(_listed(Given(seed, message, attempt, self._store.messages.open_text(stored)), offset))
+            elif attempt.state == "handed" and (text := open_text(self._store.messages, stored)) is not None:
+                listed.append(_listed(Given(seed, message, attempt, text), offset))
         return listed
 
     async def report(self, device: Device, reports: Sequence[PhoneReport]) -> int:
@@ -143,7 +145,7 @@ class Phones:
         batch = self._store.batch()
         for (report, (_, number)), result in zip(parsed, done, strict=True):
             attempt = attempt_of_phone(result.before, number, seeds) if result.before is not None else None
-            changed += self._counted(report, result)
+            changed += not observe.reported(report.state, result.error)
             if attempt is None or result.before is None:
                 continue
             for told_at in report.times:
@@ -152,14 +154,6 @@ class Phones:
                 self._store.phones.is_sure(batch, attempt.seed, Slip(result.before.id, number, result.before.parts))
         await batch.run()
         return changed
-
-    @staticmethod
-    def _counted(report: PhoneReport, result: Done) -> bool:
-        is_stale = isinstance(result.error, (Stale, NotFound))
-        metrics.REPORTS.labels(report.state, "stale" if is_stale else "accepted").inc()
-        if result.error is not None and not is_stale:
-            raise result.error
-        return not is_stale
 
     async def pools(self, device: Device) -> Mapping[str, str]:
         """Where each SIM of the phone is listed as online, by the seed's id; as it was a moment ago."""

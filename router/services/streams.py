@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 import structlog
 
 from router import metrics
+from router.services.listening import listen
 from router.services.waiters import Waiters
 from router.store.phones import HANG_UP, News, parse_news
 from router.store.store import Store
@@ -113,11 +114,4 @@ class PhoneStreams:
 
     async def listen(self) -> None:
         """Takes the news of other processes, for ever."""
-        while True:
-            try:
-                async with contextlib.aclosing(self._store.news()) as found:
-                    async for raw in found:
-                        self.tell(parse_news(raw))
-            except Exception as error:  # noqa: BLE001 - redis-py raises several kinds here; phones also pull by themselves
-                _log.warning("streams.no_news", error=repr(error))
-                await asyncio.sleep(_AGAIN_SECONDS)
+        await listen(self._store.news, lambda raw: self.tell(parse_news(raw)), "streams.no_news")

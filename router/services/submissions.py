@@ -4,7 +4,6 @@ How they are accepted stands in `acceptance`. Here is what they are made of, and
 """
 
 import hashlib
-import secrets
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -21,9 +20,10 @@ from router.domain.numbering import Number
 from router.domain.rules import Rules
 from router.domain.submission import Submission, View, state_of, view
 from router.domain.submission_request import NewSubmission, lifetime
-from router.secrets import SealBroken
+from router.ids import random_id
 from router.services.acceptance import Acceptance, Draft, check_idempotency_key
 from router.services.devices import Devices
+from router.services.texts import open_text
 from router.services.transitions import Step, Transitions
 from router.store.accounts import hash_key
 from router.store.messages import Stored
@@ -34,7 +34,6 @@ from router.store.submissions import Submissions as SubmissionStore
 
 _log = structlog.get_logger()
 _MESSAGE_PREFIX = "sg_"
-_ID_LENGTH = 21
 _HASH_LENGTH = 24
 _HOUR = 3600
 _READ_AT_ONCE = 500
@@ -74,7 +73,7 @@ class Submissions:
         lifetime(asked, self._clock.now(), self._rules)
         only = await self._group(account, asked)
         known = await self._acceptance.prepare(account, numbers, only, may_be_ported=not asked.is_taken_as_it_is)
-        made = asked.id or secrets.token_urlsafe(_ID_LENGTH)[:_ID_LENGTH]
+        made = asked.id or random_id()
         order = _Order(self, credential, asked, made, tuple(known), parts, only, idempotency_key)
         outcome = await self._acceptance.accept(account, order)
         match outcome.admitted.outcome:
@@ -177,15 +176,8 @@ class Submissions:
             view(submission, messages, self._clock.now()),
             is_hashed=with_text is None,
             data_port=known[0].message.data_port,
-            body=self._open(with_text) if with_body and with_text is not None else None,
+            body=open_text(self._store.messages, with_text) if with_body else None,
         )
-
-    def _open(self, stored: Stored) -> str | None:
-        try:
-            return self._store.messages.open_text(stored)
-        except SealBroken as error:
-            _log.error("message.unreadable", message_id=stored.message.id, error=str(error), hint="is it the same seal_key?")
-            return None
 
     async def cancel(self, account: Account, submission_id: str) -> Told:
         """Withdraws what is still pending of it. Raises `NotFound`, and `Conflict` where nothing is."""

@@ -16,6 +16,7 @@ from router import metrics
 from router.clock import Clock
 from router.domain.errors import Conflict, Unavailable
 from router.domain.sync import ACK, PAUSE, Plan, State, SyncRules, begun, decide, new_session
+from router.services.listening import listen
 from router.store.store import Store
 from router.store.sync import Claim
 
@@ -174,14 +175,7 @@ class SyncSockets:
 
     async def listen(self) -> None:
         """Takes the hints of all processes, for ever."""
-        while True:
-            try:
-                async with contextlib.aclosing(self._store.sync_hints()) as hints:
-                    async for session in hints:
-                        self._wake(session.decode())
-            except Exception as error:  # noqa: BLE001 - redis-py raises several kinds here; the sockets also look by themselves
-                _log.warning("sync.no_hints", error=repr(error))
-                await asyncio.sleep(_LOOK_SECONDS)
+        await listen(self._store.sync_hints, lambda session: self._wake(session.decode()), "sync.no_hints")
 
     def _wake(self, session: str) -> None:
         for socket in self._sockets:

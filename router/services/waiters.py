@@ -10,6 +10,7 @@ import structlog
 
 from router.clock import Clock
 from router.domain.errors import Unavailable
+from router.services.listening import listen
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -78,15 +79,11 @@ class Waiters:
 
     async def listen(self) -> None:
         """Takes the dispatchers' hints, for ever."""
-        while True:
-            try:
-                async with contextlib.aclosing(self._store.hints()) as hints:
-                    async for hint in hints:
-                        for seed_id in hint.decode().split():
-                            self.wake(seed_id)
-            except Exception as error:  # noqa: BLE001 - redis-py raises several kinds here; the look goes on without hints
-                _log.warning("outbox.no_hints", error=repr(error))
-                await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        await listen(self._store.hints, self._wake_each, "outbox.no_hints")
+
+    def _wake_each(self, hint: bytes) -> None:
+        for seed_id in hint.decode().split():
+            self.wake(seed_id)
 
     async def look(self) -> None:
         """Looks after all open long-polls, for ever."""

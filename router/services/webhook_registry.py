@@ -1,7 +1,6 @@
 """What accounts and operators do with webhooks: register, list and delete them; look at dead deliveries and replay them."""
 
 import re
-import secrets
 from collections.abc import AsyncIterator
 
 import structlog
@@ -11,6 +10,7 @@ from router.clock import Clock
 from router.domain.addresses import check_url
 from router.domain.errors import Conflict, Invalid, LimitReached, NotFound, Unavailable
 from router.domain.webhooks import EVENTS, MAX_DEVICE_ID_LENGTH, MAX_WEBHOOK_ID_LENGTH, PHONES, Webhook
+from router.ids import random_id
 from router.services.devices import Devices
 from router.services.phone_settings import PhoneSettings
 from router.services.webhooks import WebhookDirectory
@@ -20,8 +20,6 @@ from router.store.redis import Batch
 from router.store.store import Store
 
 _log = structlog.get_logger()
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-_ID_LENGTH = 21
 _ID_SHAPE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.:@~+-]{1,36}", re.ASCII)
 """Such as can stand in a path as they are: they are deleted by it."""
 _RETRY_SECONDS = 3600
@@ -52,7 +50,7 @@ class WebhookRegistry:
 
         Raises `Invalid`, and `LimitReached` where it would be one too many.
         """
-        webhook = Webhook(id=id or _new_id(), url=url, event=event, device_id=device_id or None)
+        webhook = Webhook(id=id or random_id(), url=url, event=event, device_id=device_id or None)
         self._check(webhook)
         # Before the webhook: what is sent to it must be signed with a key that the account can read
         await self._phone_settings.ensure_signing_key(account_id)
@@ -140,7 +138,3 @@ class DeadDeliveries:
     def _revive(self, batch: Batch, stored: StoredDelivery) -> None:
         now = self._clock.now()
         self._store.deliveries.again(batch, stored, replace(stored.delivery, tries=0, died_at=None, made_at=now), now)
-
-
-def _new_id() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))

@@ -10,13 +10,14 @@ from litestar import Request, Response, Router, get, post, route
 
 from router.api.parts import Parts, bearer_of, parts_of
 from router.api.relaysms.base_url import base_url
+from router.api.relaysms.cors import PREFLIGHT, PUBLIC
 from router.api.relaysms.pages import Page, page_of
 from router.domain.countries import country_name, country_of_name
 from router.domain.errors import Invalid, NotFound
 from router.domain.reliability import STATUSES, Probe
 from router.services.clients import ClientFilter, GatewayClient
 
-_PUBLIC = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "X-Total-Count, X-Page, X-Per-Page, Link"}
+_PUBLIC = PUBLIC | {"Access-Control-Expose-Headers": "X-Total-Count, X-Page, X-Per-Page, Link"}
 _NOT_FOUND = "Gateway client not found"
 
 
@@ -193,8 +194,7 @@ async def start_test(request: "Request[Any, Any, Any]", msisdn: str) -> StartedT
 )  # fmt: skip
 async def clients_preflight(country: str = "", msisdn: str = "") -> "Response[None]":
     """A browser asks first where a GET carries a header of its own. Tests are begun by none from elsewhere: they cost an SMS."""
-    allowed = {"Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "86400"}
-    return Response(None, headers=_PUBLIC | allowed)
+    return Response(None, headers=_PUBLIC | PREFLIGHT)
 
 
 clients_router = Router(

@@ -5,6 +5,7 @@ from typing import Any
 from litestar import Request, Response
 
 from router.api.problems import describe
+from router.api.relaysms.cors import PUBLIC
 from router.domain.errors import Invalid
 
 TEXT = "text/html"
@@ -15,7 +16,7 @@ def clients_error_response(request: "Request[Any, Any, Any]", error: Exception) 
     """The same as `{"error": text}`, as /v3/clients tells it; browsers of other sites may read it."""
     problem = describe(request, error)
     status = 400 if isinstance(error, Invalid) or problem.status == 422 else problem.status
-    return Response({"error": problem.text}, status_code=status, headers=problem.headers | {"Access-Control-Allow-Origin": "*"})
+    return Response({"error": problem.text}, status_code=status, headers=problem.headers | PUBLIC)
 
 
 def error_response(request: "Request[Any, Any, Any]", error: Exception) -> "Response[str]":

@@ -7,6 +7,7 @@ import orjson
 from litestar import Request, Response, Router, get, post, route
 
 from router.api.parts import bearer_of, parts_of
+from router.api.relaysms.cors import PREFLIGHT, PUBLIC
 from router.api.relaysms.errors import TEXT
 from router.domain.carriers import carrier_name
 from router.domain.errors import Invalid, NotFound
@@ -14,7 +15,6 @@ from router.domain.seed import Seed
 from router.services.seeds import check_name
 
 _MISSING = (("IMSI", "missing IMSI"), ("MSISDN", "missing MSISDN"), ("seed_type", "missing seeder state"))
-_PUBLIC = {"Access-Control-Allow-Origin": "*"}
 _SEEDER = "seeder"
 
 
@@ -66,14 +66,14 @@ async def ping(request: "Request[Any, Any, Any]") -> "Response[str]":
 async def list_seeds(request: "Request[Any, Any, Any]") -> "Response[list[OnlineSeed]]":
     """The online seeds, in order of their first ping."""
     online = await parts_of(request).seeds.online()
-    return Response([_listed(seed) for seed in online], headers=_PUBLIC)
+    return Response([_listed(seed) for seed in online], headers=PUBLIC)
 
 
 @get("/seeders")
 async def list_seeders(request: "Request[Any, Any, Any]") -> "Response[list[OnlineSeed]]":
     """The online seeds of type `seeder`."""
     online = await parts_of(request).seeds.online()
-    return Response([_listed(seed) for seed in online if seed.kind == _SEEDER], headers=_PUBLIC)
+    return Response([_listed(seed) for seed in online if seed.kind == _SEEDER], headers=PUBLIC)
 
 
 @get("/seeds/{imsi:str}")
@@ -84,16 +84,15 @@ async def msisdn(request: "Request[Any, Any, Any]", imsi: str) -> "Response[str]
         check_name("IMSI", imsi)
         seed = await parts.seeds.get(imsi)
     except (Invalid, NotFound):
-        return Response("", media_type=TEXT, headers=_PUBLIC)
+        return Response("", media_type=TEXT, headers=PUBLIC)
     online = seed.is_online(parts.clock.now(), parts.settings.rules())
-    return Response(seed.msisdn if online else "", media_type=TEXT, headers=_PUBLIC)
+    return Response(seed.msisdn if online else "", media_type=TEXT, headers=PUBLIC)
 
 
 @route(["/seeds", "/seeders", "/seeds/{imsi:str}"], http_method="OPTIONS", status_code=204, include_in_schema=False)
 async def preflight(imsi: str = "") -> "Response[None]":
     """A browser asks first, since the guide's GETs carry a Content-Type."""
-    allowed = {"Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "86400"}
-    return Response(None, headers=_PUBLIC | allowed)
+    return Response(None, headers=PREFLIGHT)
 
 
 # `preflight` first: litestar answers OPTIONS itself for a path that has no handler for it when it is met first

@@ -23,6 +23,7 @@ from litestar.exceptions import WebSocketDisconnect
 
 from router.api.parts import Parts, parts_of
 from router.api.relaysms.base_url import base_url
+from router.api.relaysms.cors import PREFLIGHT, PUBLIC
 from router.api.relaysms.errors import TEXT, error_response
 from router.domain.errors import Invalid, NotFound, Unauthorized, Unavailable
 from router.domain.sync import FrameFormat, frame, is_session, is_user, is_version, new_session, session_path, sync_url
@@ -32,8 +33,6 @@ from router.services.sync_sockets import AlreadyConnected, SyncSocket
 _log = structlog.get_logger()
 _VERSIONS = ("/{version:str}", "/v3")
 """`/v3` by name too: the framework does not look among the others where a path of that name is known, and gateway clients have one."""
-_PUBLIC = {"Access-Control-Allow-Origin": "*"}
-_PREFLIGHT = {"Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "86400"}
 _TRY_AGAIN_LATER = 1013
 _SERVICE_RESTART = 1012
 _POLICY_VIOLATION = 1008
@@ -89,7 +88,7 @@ def _no_words(request: "Request[Any, Any, Any]", error: Exception) -> "Response[
     response = error_response(request, error)
     if response.status_code == 500:
         response.content = ""
-    response.headers.update(_PUBLIC)
+    response.headers.update(PUBLIC)
     return response
 
 
@@ -101,14 +100,14 @@ async def ask_for_session(request: "Request[Any, Any, Any]", user_id: str) -> "R
         raise Invalid("user_id", "1 to 64 of A-Z a-z 0-9 _ . @ -")
     url = sync_url(base_url(request, settings), version, user_id, new_session())
     asked = request.query_params.get("format")
-    return Response(f"{url}?format={asked}" if asked in ("json", "url") else url, media_type=TEXT, headers=_PUBLIC)
+    return Response(f"{url}?format={asked}" if asked in ("json", "url") else url, media_type=TEXT, headers=PUBLIC)
 
 
 @route(_paths("/sync/users/{user_id:str}"), http_method="OPTIONS", status_code=204, include_in_schema=False)
 async def preflight(request: "Request[Any, Any, Any]", user_id: str) -> "Response[None]":
     """A web page may ask first."""
     _version(request)
-    return Response(None, headers=_PUBLIC | _PREFLIGHT)
+    return Response(None, headers=PREFLIGHT)
 
 
 @post(_paths("/sync/users/{user_id:str}/sessions/{session_id:str}/handshake"), status_code=200)

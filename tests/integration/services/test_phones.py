@@ -11,7 +11,7 @@ from router.services.phones import Listed, PhoneReport
 from router.services.transitions import Step
 from router.store.accounts import hash_key
 from tests.integration.services.world import KEY, World
-from tests.integration.store.kit import PHONE, ask
+from tests.integration.store.kit import PHONE, ask, seal_forged
 
 pytestmark = pytest.mark.anyio
 OTHER_NUMBER = "+213661999998"
@@ -66,6 +66,15 @@ async def test_listed_until_it_says_something(world: World) -> None:
 
     assert ["Hello"] == [listed.text for listed in again]
     await tell(world, device, again[0].id, "radio")
+    assert [] == await pull(world, device)
+
+
+async def test_a_text_that_cannot_be_opened_holds_up_nobody(world: World) -> None:
+    """Another seal key was given meanwhile: that message is not listed again, and the phone's pull goes on."""
+    device = await world.phone(await world.account(key="sk_phone_owner"))
+    message = await sms(world, device)
+    await seal_forged(world.store, message.id)
+
     assert [] == await pull(world, device)
 
 
