@@ -72,7 +72,8 @@ def test_a_long_poll_answers_as_soon_as_there_is_a_message(submit: Submit, phone
         message_id = submit(number)
         messages, answered = polled.result()
 
-    assert answered - began < 2.0
+    # Long before its wait of 20 s is over
+    assert answered - began < 10.0
     assert [message["id"] for message in messages] == [message_id]
     assert list(messages[0]) == ["id", "attempt", "to", "text", "valid_until"]
     assert (messages[0]["attempt"], messages[0]["to"]) == (1, number)
@@ -85,7 +86,8 @@ def test_nothing_after_the_wait(phone: TestPhone, wait: float) -> None:
     messages = phone.pull(wait=wait)
 
     assert messages == []
-    assert wait <= time.monotonic() - began < wait + 1.5
+    # And long before the wait that is taken where none is asked for
+    assert wait <= time.monotonic() - began < wait + 10
 
 
 def test_at_most_max_messages_the_oldest_first(submit: Submit, phone: TestPhone, stack: Stack) -> None:

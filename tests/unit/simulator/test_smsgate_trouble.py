@@ -338,7 +338,11 @@ def test_a_call_for_each_report_or_for_several(tmp_path: Path) -> None:
         server.refuses = refuse_reports
         await offer(server, phone, *(f"m{number}_1" for number in range(10)))
         await eventually(lambda: phone.sent_count == 10)
+        # While it dozes, all that it has to say again becomes due
+        phone.doze()
+        await asyncio.sleep(1.0)
         server.refuses = accept
+        phone.wake()
         await eventually(lambda: phone.unanswered_count == 0)
         batches.append(max(server.batches))
 
