@@ -81,12 +81,12 @@ _MAKERS: dict[str, Callable[[], str]] = {
 }
 
 
-def load_secrets(data: Path, given: Mapping[str, str]) -> Secrets:
+def load_secrets(data: Path, given: Mapping[str, str], *, make: bool = True) -> Secrets:
     """The secrets of this data folder: those in `given` (name of the field → value, empty = not given) win, the others come from
     `data`/secrets.json, and those that are nowhere are made and written there (mode 600; what was given is not written).
 
-    Many processes may call this at once and end with the same secrets. Raises `SecretsInvalid`; a file that cannot be used is
-    never overwritten.
+    Without `make` none is made: roles on several machines would each make others. Many processes may call this at once and end with the
+    same secrets. Raises `SecretsInvalid`; a file that cannot be used is never overwritten.
     """
     if unknown := sorted(given.keys() - _MAKERS.keys()):
         raise SecretsInvalid(f"no such secret: {', '.join(unknown)}")
@@ -101,10 +101,20 @@ def load_secrets(data: Path, given: Mapping[str, str]) -> Secrets:
     if fixed.keys() < _MAKERS.keys():
         # A complete file is read without the lock: it is only ever replaced whole, and the folder may be read-only.
         kept = _read(path)
-        if not _MAKERS.keys() <= kept.keys() | fixed.keys():
+        if missing := sorted(_MAKERS.keys() - kept.keys() - fixed.keys()):
+            if not make:
+                raise SecretsInvalid(f"not given, and not in {path}: {', '.join(missing)}")
             kept = _complete(path, fixed)
         fixed = kept | fixed
     return Secrets(**{name: fixed[name] for name in _MAKERS})
+
+
+def make_secrets(known: Mapping[str, str]) -> Secrets:
+    """Those that are known already, by their name, and new ones in place of the others; nothing is kept. Raises `SecretsInvalid`."""
+    for name, value in known.items():
+        if fault := _fault(name, value):
+            raise SecretsInvalid(f"{name}: {fault}")
+    return Secrets(**{name: known[name] if name in known else make() for name, make in _MAKERS.items()})
 
 
 class Sealer:

@@ -10,14 +10,18 @@ from typing import Any, Self
 
 import msgspec
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
+from router.domain.countries import country_name
+from router.domain.fraud import PREFIX, FraudRules, Mode
 from router.domain.rules import AcceptWhen, AmbiguousPolicy, Policy, Rules, SilencePolicy
+from router.domain.statistics import FLOW, Family
 from router.domain.sync import FrameFormat, SyncRules
 from router.domain.webhooks import WebhookRules
 
 _RULES = Rules()
 _SYNC_RULES = SyncRules()
+_FRAUD_RULES = FraudRules()
 
 Network = IPv4Network | IPv6Network
 _WEBHOOK_RULES = WebhookRules()
@@ -37,8 +41,23 @@ def _webhook(name: str, description: str, **bounds: Any) -> Any:
     return Field(default=getattr(_WEBHOOK_RULES, name), description=description, **bounds)
 
 
+def _fraud(name: str, description: str, **bounds: Any) -> Any:
+    return Field(default=getattr(_FRAUD_RULES, name), description=description, **bounds)
+
+
 def _sync(name: str, description: str, **bounds: Any) -> Any:
     return Field(default=getattr(_SYNC_RULES, name), description=description, **bounds)
+
+
+class _SecretFiles(SecretsSettingsSource):
+    """Reads `secrets_dir`, which the sources above this one have said; pydantic's own has to know its folder before."""
+
+    def __call__(self) -> dict[str, Any]:
+        folder = self.current_state.get("secrets_dir")
+        if not folder or not Path(folder).is_dir():
+            return {}
+        self.secrets_dir = folder
+        return super().__call__()
 
 
 class Settings(BaseSettings):
@@ -61,6 +80,10 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="the least that is logged")
 
     # Secrets: those not given are made at the first start and kept in the data folder
+    secrets_dir: str = Field(
+        default="",
+        description="a folder of files, each with the value of the setting of its name (`operator_token`); secrets are not made then",
+    )
     operator_token: SecretStr = Field(default=SecretStr(""), description="bearer token of the operator API")
     jwt_secret: SecretStr = Field(default=SecretStr(""), description="signs the tokens of the SMSGate API, at least 32 bytes")
     mobile_private_token: SecretStr = Field(default=SecretStr(""), description="lets SMSGate phones register")
@@ -150,6 +173,20 @@ class Settings(BaseSettings):
         default="", description="addresses or networks, separated by commas, whose X-Forwarded-Proto and -Host are believed; empty = none"
     )
 
+    # Console
+    console: bool = Field(default=True, description="serve the operators' pages at /console")
+    console_session_seconds: int = Field(default=12 * 3600, ge=60, le=30 * 86400, description="how long a sign-in lasts, at most")
+    console_idle_seconds: int = Field(
+        default=2 * 3600, ge=0, le=30 * 86400,
+        description="a session that nobody uses ends after so long; pages that renew themselves do not count; 0 = not before its end",
+    )  # fmt: skip
+    console_wrong_tokens: int = Field(default=5, ge=1, le=1000, description="wrong tokens of one address that lock it out")
+    console_wrong_tokens_in_all: int = Field(
+        default=100, ge=1, le=100_000, description="wrong tokens of all addresses that lock out all but browsers that have signed in before"
+    )
+    console_wrong_seconds: float = Field(default=300.0, gt=0, le=86400, description="within how long they count")
+    console_lock_seconds: float = Field(default=300.0, gt=0, le=86400, description="how long no token is heard then")
+
     # Reliability tests
     open_probes: bool = Field(
         default=False, description="anybody may begin a seed's reliability test; off: who has the operator token (each costs an SMS)"
@@ -180,8 +217,49 @@ class Settings(BaseSettings):
     visibility_timeout_seconds: float = Field(
         default=30.0, ge=5, description="queue on Redis: when what a dead dispatcher held is taken over"
     )
+    heartbeat_seconds: float = Field(
+        default=60.0, ge=0, le=3600, description="a message of the router's own goes through all of it so often; 0 = off"
+    )
+    heartbeat_late_seconds: float = Field(default=30.0, gt=0, le=600, description="one that took longer is late")
     timer_shards: int = Field(default=4, ge=1, le=256, description="must be the same for all roles")
     stop_grace_seconds: float = Field(default=20.0, ge=1, description="how long a role may take to finish what it has in hand")
+
+    # Live figures
+    statistics_seconds: int = Field(
+        default=25 * 3600, ge=7200, le=31 * 86400, description="how long counts per minute are kept, for the console and `top`"
+    )
+
+    # Fraud
+    fraud: Mode = _fraud(
+        "mode", "prefixes whose traffic looks like SMS pumping: block them for a while, watch (mark and count them only), or off"
+    )
+    countries: str = Field(
+        default="", pattern=r"^([A-Z]{2}(,[A-Z]{2})*)?$",
+        description="whose numbers are sent to, ISO codes with commas (DZ,TN); others are 422; empty = all",
+    )  # fmt: skip
+    fraud_prefix_digits: int = _fraud(
+        "prefix_digits", "digits behind the country code that make a prefix; must be the same for all roles", ge=1, le=10
+    )
+    fraud_window_seconds: int = _fraud("window_seconds", "what is judged, whole minutes", ge=60, le=3600, multiple_of=60)
+    fraud_floor: int = _fraud("floor", "codes to one prefix within the window below which nothing is judged", ge=2, le=1_000_000)
+    fraud_velocity_factor: float = _fraud("velocity_factor", "how much faster than usual is suspicious", ge=1, le=1000)
+    fraud_limit: int = _fraud(
+        "limit", "codes to one prefix within the window, whoever wants them; beyond it the prefix is blocked for a window; 0 = none", ge=0
+    )
+    fraud_conversion_share: float = _fraud(
+        "conversion_share", "below this share of its carrier's usual conversion a fast prefix is blocked", ge=0, lt=1
+    )
+    fraud_near_share: float = _fraud(
+        "near_share", "from this share of numbers next to each other on a fast prefix is blocked", gt=0, le=1
+    )
+    fraud_ripe_seconds: int = _fraud(
+        "ripe_seconds", "from a minute's beginning until its codes should have come back", ge=0, le=3600
+    )
+    fraud_usual_seconds: int = _fraud("usual_seconds", "what happened so long ago counts a third of what happens", ge=600, le=31 * 86400)
+    fraud_block_seconds: int = _fraud("block_seconds", "first block of a prefix; doubles", ge=60, le=31 * 86400)
+    fraud_block_max_seconds: int = _fraud("block_max_seconds", "longest block", ge=60, le=366 * 86400)
+    fraud_spare_seconds: int = _fraud("spare_seconds", "a prefix that an operator freed is not blocked for so long", ge=0, le=31 * 86400)
+    fraud_plain: bool = _fraud("plain", "judge plain SMS as well as codes: by velocity and sequence, since nothing of them comes back")
 
     # Webhooks
     max_webhooks: int = Field(default=50, ge=1, le=1000, description="webhooks an account may have")
@@ -261,8 +339,18 @@ class Settings(BaseSettings):
     replace_older_code: bool = _rule("replace_older_code", "a new code to the same phone ends the account's older one")
     default_region: str = _rule("default_region", "country of numbers in national format", pattern="^[A-Z]{2}$")
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource, file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Files of `secrets_dir` come last: whatever says a setting elsewhere stands above them."""
+        return init_settings, env_settings, dotenv_settings, _SecretFiles(settings_cls, env_prefix="")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.secrets_dir and not Path(self.secrets_dir).is_dir():
+            raise ValueError(f"secrets_dir: there is no folder {self.secrets_dir}")
         if self.breaker_pause_max_seconds < self.breaker_pause_seconds:
             raise ValueError("breaker_pause_max_seconds must not be less than breaker_pause_seconds")
         if self.probes_kept < max(self.probes_per_hour, self.probes_counted):
@@ -273,6 +361,13 @@ class Settings(BaseSettings):
             raise ValueError("webhook_breaker_pause_max_seconds must not be less than webhook_breaker_pause_seconds")
         if self.webhook_retry_max_seconds < self.webhook_retry_seconds:
             raise ValueError("webhook_retry_max_seconds must not be less than webhook_retry_seconds")
+        if self.fraud_block_max_seconds < self.fraud_block_seconds:
+            raise ValueError("fraud_block_max_seconds must not be less than fraud_block_seconds")
+        if self.fraud_block_seconds < self.fraud_window_seconds:
+            # Else what a prefix was blocked for would be in the window still, and it would be blocked again without any new message
+            raise ValueError("fraud_block_seconds must not be less than fraud_window_seconds")
+        if unknown := [code for code in self.countries.split(",") if code and country_name(code) == code]:
+            raise ValueError(f"countries: {', '.join(unknown)}: no ISO code of a country")
         self.proxies()
         return self
 
@@ -283,6 +378,19 @@ class Settings(BaseSettings):
     def rules(self) -> Rules:
         """The rules' numbers as the domain takes them."""
         return Rules(**{field.name: getattr(self, field.name) for field in msgspec.structs.fields(Rules)})
+
+    def families(self) -> tuple[Family, ...]:
+        """What is counted in buckets of time, and how long it is kept."""
+        return (
+            Family(name=FLOW, keep_seconds=self.statistics_seconds),
+            Family(name=PREFIX, keep_seconds=self.fraud_rules().keep_seconds),
+        )
+
+    def fraud_rules(self) -> FraudRules:
+        """The numbers of the verdicts on prefixes, and the countries that are served."""
+        names = [field.name for field in msgspec.structs.fields(FraudRules) if field.name not in ("mode", "countries")]
+        countries = frozenset(code for code in self.countries.split(",") if code)
+        return FraudRules(mode=self.fraud, countries=countries, **{name: getattr(self, f"fraud_{name}") for name in names})
 
     def webhook_rules(self) -> WebhookRules:
         """The courier's numbers."""

@@ -30,6 +30,7 @@ QUICK = {
     "SEEDROUTER_DISPATCHER_METRICS_PORT": "0",
     "SEEDROUTER_TIMEKEEPER_METRICS_PORT": "0",
     "SEEDROUTER_COURIER_METRICS_PORT": "0",
+    "SEEDROUTER_HEARTBEAT_SECONDS": "0",
     "SEEDROUTER_LOG_LEVEL": "debug",
 }
 """Settings that let a test see a lease end within seconds."""

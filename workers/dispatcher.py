@@ -39,6 +39,7 @@ class Dispatcher:
     def __init__(self, wiring: Wiring) -> None:
         store, clock, rules = wiring.store, wiring.clock, wiring.rules
         self._clock = clock
+        self._statistics = wiring.statistics
         self._prefetch = wiring.settings.prefetch
         self._directory = Directory(rules)
         self._fleet = FleetCopy(store, self._directory, clock, rules)
@@ -83,16 +84,20 @@ class Dispatcher:
             self._left_alone_until[lot] = now + _FRUITLESS_SECONDS
 
     async def observe(self) -> None:
-        """Sets the gauges of the fleet: it has to be walked, so for a large one more seldom."""
+        """Sets the gauges of the fleet, and tells of it: it has to be walked, so for a large one more seldom."""
         if time.monotonic() >= self._observe_at:
             self._observe_at = time.monotonic() + len(self._directory) / _SEEDS_PER_OBSERVED_SECOND
-            self._fleet.observe()
+            await self._fleet.observe()
+            await self._statistics.tell_fleet(self._fleet.tallies, self._fleet.parked)
 
 
 async def _main(settings: Settings, secrets: Secrets) -> None:
     async with starting(settings, secrets, "dispatcher", settings.dispatcher_metrics_port) as role:
         dispatcher = Dispatcher(role.wiring)
-        consumer = BatchConsumer(role.wiring.broker, dispatcher.handle, prefetch=settings.prefetch, on_dead=_count_dead)
+        consumer = BatchConsumer(
+            role.wiring.broker, dispatcher.handle, prefetch=settings.prefetch, on_dead=_count_dead, on_redelivered=metrics.REDELIVERED.inc
+        )
+        metrics.QUEUE_CONSUMERS.set_function(lambda: consumer.is_connected)
         consumer.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(role.every(_LOOK_EVERY_SECONDS, dispatcher.look_round))

@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from router.api import gatewire, health, operator, relaysms, seeds, smsgate
+from router.api import console, gatewire, health, operator, relaysms, seeds, smsgate
 from router.api.parts import make_parts, running
 from router.secrets import Secrets
 from router.settings import Settings
@@ -25,6 +25,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], Respond], ...] = (
     (re.compile(r"/v[0-9]+/sync(/|$)"), relaysms.error_response),
     (re.compile(r"/sms(/|$)"), relaysms.error_response),
     (re.compile(r"/v3/clients(/|$)"), relaysms.clients_error_response),
+    (re.compile(r"/console(/|$)"), console.error_response),
 )
 """By path, since errors of routing have no route; the first that matches. Everything else answers like the operator API."""
 
@@ -43,10 +44,12 @@ def create_app(settings: Settings, secrets: Secrets) -> Litestar:
         route_handlers=[
             gatewire.router, relaysms.router, relaysms.sync_router, relaysms.sms_router, relaysms.clients_router,
             seeds.router, *smsgate.routers, operator.router, health.router,
+            *(console.routers if settings.console else ()),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _respond, Exception: _respond},
         request_max_body_size=settings.max_body_bytes,
+        template_config=console.TEMPLATES,
         openapi_config=OpenAPIConfig(
             title="Seedrouter",
             version=version("seedrouter"),

@@ -19,21 +19,32 @@ from router.queue.entries import QueuePublisher
 from router.queue.inbound import InboundPublisher
 from router.secrets import Secrets
 from router.services import wiring
+from router.services.account_view import AccountViews
 from router.services.accounts import AccountAdmin, AccountDirectory
+from router.services.amqp_enrolment import AmqpEnrolment
 from router.services.clients import Clients
 from router.services.codes import Codes
+from router.services.console import Console
+from router.services.dead_letters import DeadLetters
+from router.services.device_view import DeviceViews
 from router.services.devices import Devices
+from router.services.enrolment import Enrolment
+from router.services.fraud import Fraud
 from router.services.incoming import IncomingMessages
 from router.services.inquiry import Inquiry
 from router.services.logins import Logins
+from router.services.message_search import MessageSearch
 from router.services.outbox import Outbox
 from router.services.phone_incoming import PhoneIncoming
 from router.services.phone_settings import PhoneSettings
 from router.services.phones import Phones
 from router.services.presence import Presence
+from router.services.queue_view import QueueView
 from router.services.reliability import Reliability
+from router.services.seed_list import SeedList
 from router.services.seeds import SeedRegistry
 from router.services.signing_keys import SigningKeys
+from router.services.statistics import Statistics
 from router.services.streams import PhoneStreams
 from router.services.submission_list import SubmissionList
 from router.services.submissions import Submissions
@@ -62,6 +73,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     publisher: QueuePublisher
     accounts: AccountDirectory
     admin: AccountAdmin
+    account_views: AccountViews
     tokens: Tokens
     logins: Logins
     presence: Presence
@@ -71,20 +83,29 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     codes: Codes
     outbox: Outbox
     devices: Devices
+    device_views: DeviceViews
     phone_settings: PhoneSettings
     webhooks: WebhookRegistry
     dead_deliveries: DeadDeliveries
+    dead_letters: DeadLetters
     phones: Phones
     streams: PhoneStreams
     seeds: SeedRegistry
+    seed_list: SeedList
+    enrolment: Enrolment
     inbound: InboundPublisher
     incoming: IncomingMessages
     phone_incoming: PhoneIncoming
     inquiry: Inquiry
+    message_search: MessageSearch
     clients: Clients
     reliability: Reliability
     sync: Sync
     sync_sockets: SyncSockets
+    statistics: Statistics
+    fraud: Fraud
+    console: Console
+    queue_view: QueueView
     closing: asyncio.Event
     """Set when the process is told to stop: long-polls end."""
 
@@ -158,6 +179,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         publisher=base.publisher,
         accounts=accounts,
         admin=admin,
+        account_views=AccountViews(store, admin, clock),
         tokens=tokens,
         logins=Logins(store, accounts, admin, tokens, clock, settings),
         presence=presence,
@@ -167,22 +189,31 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         codes=Codes(store, transitions, pepper),
         outbox=outbox,
         devices=devices,
+        device_views=DeviceViews(devices, admin, clock, rules),
         phone_settings=phone_settings,
         webhooks=WebhookRegistry(store, devices, phone_settings, settings),
         dead_deliveries=DeadDeliveries(store, clock),
+        dead_letters=DeadLetters(base.broker, clock),
         phones=Phones(store, devices, outbox, transitions, clock, rules),
         streams=PhoneStreams(store, outbox.waiters),
         seeds=seeds,
+        seed_list=SeedList(store, clock, rules),
+        enrolment=Enrolment(seeds, admin, AmqpEnrolment(store, clock, settings.phones_amqp_project)),
         inbound=inbound,
         incoming=incoming,
         phone_incoming=PhoneIncoming(
             incoming, devices, SigningKeys(phone_settings), clock, rules, settings, bytes.fromhex(secrets.seal_key)
         ),
         inquiry=Inquiry(store, transitions, clock, rules),
+        message_search=MessageSearch(store, rules),
         clients=Clients(store, clock, open_seeds=settings.open_seeds),
         reliability=reliability,
         sync=Sync(store, clock, settings.sync_rules(), ServerKey(secrets.sync_key), settings.max_password_checks),
         sync_sockets=SyncSockets(store, clock, settings.sync_rules(), settings.max_sync_sockets, closing),
+        statistics=base.statistics,
+        fraud=Fraud(store, base.statistics, clock, settings.fraud_rules(), presence),
+        console=Console(store, clock, settings, secrets.operator_token),
+        queue_view=QueueView(store, base.publisher, inbound, settings.redis_url),
         closing=closing,
     )
 

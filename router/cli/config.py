@@ -46,13 +46,13 @@ def check_urls(settings: "Settings", exit_code: int = FAILED) -> None:
         raise CliError(f"{PREFIX}BROKER_URL: {error.args[0] if error.args else error}", exit_code) from None
 
 
-def load_all_secrets(settings: "Settings", exit_code: int = FAILED) -> "Secrets":
-    """The secrets of the data folder, made where they are missing. Raises `CliError`."""
+def load_all_secrets(settings: "Settings", exit_code: int = FAILED, *, make: bool = True) -> "Secrets":
+    """The secrets of the data folder, made where they are missing, but where they are to come from files. Raises `CliError`."""
     from router.domain.errors import RouterError
     from router.secrets import load_secrets
 
     try:
-        return load_secrets(settings.data, settings.given_secrets())
+        return load_secrets(settings.data, settings.given_secrets(), make=make and not settings.secrets_dir)
     except RouterError as error:
         raise CliError(f"secrets: {error}", exit_code) from None
     except OSError as error:
@@ -73,11 +73,15 @@ def without_password(url: str) -> str:
 
 
 def sources_of(settings: "Settings", environment: Mapping[str, str], dotenv: Mapping[str, str | None]) -> dict[str, str]:
-    """Where each setting came from: `environment`, `.env` or `default`."""
-    in_environment = {name.upper() for name in environment}
-    in_dotenv = {name.upper() for name in dotenv}
+    """Where each setting came from: `environment`, `.env`, `secrets_dir` or `default`."""
+    folder = settings.secrets_dir
+    said = {
+        "environment": {name.upper() for name in environment},
+        ".env": {name.upper() for name in dotenv},
+        "secrets_dir": {PREFIX + file.name.upper() for file in Path(folder).iterdir()} if folder else set(),
+    }
     return {
-        name: "environment" if (key := PREFIX + name.upper()) in in_environment else ".env" if key in in_dotenv else "default"
+        name: next((source for source, names in said.items() if PREFIX + name.upper() in names), "default")
         for name in type(settings).model_fields
     }
 

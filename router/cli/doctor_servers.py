@@ -15,6 +15,7 @@ from router.queue.broker import Broker
 from router.redis_cluster import Cluster
 from router.redis_link import Link, close, connect, each_server
 from router.redis_url import Place, read_url
+from router.services.redis_health import read_info
 
 _OLDEST_REDIS: Final = (6, 2)
 _OLDEST_RABBITMQ: Final = (3, 10)
@@ -71,7 +72,7 @@ async def _look_at_one(link: Link, name: str, title: str, where: str, *, needs_r
     before = time.time()
     ((seconds, microseconds),) = _good(await link.exchange([("TIME",)]))
     offset = int(seconds) + int(microseconds) / 1e6 - (before + time.time()) / 2
-    about = _info((_good(await link.exchange([("INFO", "server")])))[0])
+    about = read_info((_good(await link.exchange([("INFO", "server")])))[0])
     version = about.get("valkey_version") or about.get("redis_version", "0")
     enough = _numbers(about.get("redis_version", "0")) >= _OLDEST_REDIS
     found = [Check(name, "ok" if enough else "fail", version, "" if enough else "Seedrouter needs Redis 6.2 or newer, or Valkey")]
@@ -82,7 +83,7 @@ async def _look_at_one(link: Link, name: str, title: str, where: str, *, needs_r
     advice = "" if exact else "run an NTP client on both machines"
     found.append(Check(f"{title}' clock{where}", "ok" if exact else "warn", f"{offset:+.3f} s from this machine's", advice))
     if needs_replica:
-        replicas = int(_info(_good(await link.exchange([("INFO", "replication")]))[0]).get("connected_slaves", "0"))
+        replicas = int(read_info(_good(await link.exchange([("INFO", "replication")]))[0]).get("connected_slaves", "0"))
         advice = "" if replicas else "without one, nobody takes over when it dies: give it a replica (REPLICAOF, CLUSTER REPLICATE)"
         found.append(Check(f"{title} replicas{where}", "ok" if replicas else "warn", str(replicas), advice))
     return found
@@ -120,7 +121,7 @@ async def _look_at_sentinels(pool: SentinelConnectionPool, master: str, title: s
 
 async def _look_at_slots(links: Iterable[Link], title: str) -> Check:
     """Each node has a view of its own; the worst one counts."""
-    views = [_info(_good(await link.exchange([("CLUSTER", "INFO")]))[0]) for link in links]
+    views = [read_info(_good(await link.exchange([("CLUSTER", "INFO")]))[0]) for link in links]
     served = min(int(view.get("cluster_slots_ok", "0")) for view in views)
     good = all(view.get("cluster_state") == "ok" for view in views)
     advice = "" if good else "redis-cli --cluster check HOST:PORT tells which slots nobody serves; redis-cli --cluster fix repairs them"
@@ -156,12 +157,6 @@ def _look_at_node(broker: Broker, connection: Connection, name: str, settings: s
     enough = _numbers(version) >= _OLDEST_RABBITMQ
     advice = "" if enough else "before 3.10 RabbitMQ has no at-least-once dead letters: install a newer one"
     return Check(name, "ok" if enough else "warn", f"{properties.get('product', 'AMQP')} {version}", advice)
-
-
-def _info(answer: bytes) -> dict[str, str]:
-    """INFO's lines."""
-    lines = answer.decode(errors="replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
 def _numbers(version: str) -> tuple[int, ...]:

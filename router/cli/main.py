@@ -6,16 +6,18 @@ from typing import Final
 
 import typer
 
-from router.cli import accounts, devices, keys, messages, seeds, templates, webhooks
+from router.cli import accounts, devices, fraud, keys, messages, queue, secrets, seeds, templates, webhooks
+from router.cli.backup import backup, restore
 from router.cli.bench import bench
 from router.cli.demo import demo
 from router.cli.doctor import doctor
 from router.cli.errors import FAILED, CliError
+from router.cli.health import health
 from router.cli.inbound import inbound
-from router.cli.queue import queue
 from router.cli.roles import api, courier, dispatcher, relay, timekeeper
 from router.cli.settings import settings
 from router.cli.simulate import simulate
+from router.cli.top import top
 from router.cli.torture import torture
 from router.cli.up import up
 
@@ -41,13 +43,19 @@ for name, group in (
     ("messages", messages.app),
     ("devices", devices.app),
     ("webhooks", webhooks.app),
+    ("fraud", fraud.app),
+    ("queue", queue.app),
 ):
     app.add_typer(group, name=name, rich_help_panel=_USE)
 app.command(rich_help_panel=_USE)(messages.send)
-app.command(rich_help_panel=_USE)(queue)
 app.command(rich_help_panel=_USE)(inbound)
+app.command(rich_help_panel=_USE)(top)
 app.command(rich_help_panel=_CHECK)(doctor)
 app.command(rich_help_panel=_CHECK)(settings)
+app.command(rich_help_panel=_CHECK)(health)
+app.command(rich_help_panel=_CHECK)(backup)
+app.command(rich_help_panel=_CHECK)(restore)
+app.add_typer(secrets.app, name="secrets", rich_help_panel=_CHECK)
 app.command(rich_help_panel=_CHECK)(torture)
 app.command(rich_help_panel=_CHECK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 

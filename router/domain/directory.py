@@ -17,6 +17,7 @@ from itertools import islice
 
 import msgspec
 
+from router.domain.loads import Loads
 from router.domain.lots import demands_of, group, parse_lot, pools_of
 from router.domain.message import ONE_SEED
 from router.domain.pools import Pool, make_pool
@@ -53,6 +54,7 @@ class Directory:
         """The carriers of a country that ever had a shared seed."""
         self._own: dict[str, dict[str, str]] = {}
         """The carriers of an account's own seeds, with their country."""
+        self.loads = Loads()
         self._probes: list[tuple[float, str]] = []
         self._probe_at: dict[str, float] = {}
 
@@ -116,6 +118,7 @@ class Directory:
         """Counts what this dispatcher has just given to a seed, so that the next choice sees it before the store is read again."""
         seed = self._seeds[seed_id]
         seed.in_flight += parts
+        self.loads.add(seed_id, now)
         seed.used = (seed.used[0] + parts, seed.used[1] + parts, seed.used[2] + parts)
         if seed.rest_seconds > 0:
             seed.last_given_at = max(seed.last_given_at, now)

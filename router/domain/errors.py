@@ -1,5 +1,9 @@
 """Everything the rules can refuse, as small classes; each dialect turns them into its own shape in one place."""
 
+from typing import Final
+
+UNSERVED: Final = "no online seed can serve the number"
+
 
 class RouterError(Exception):
     """Base of our own errors. `str(error)` is safe to show to the caller: it never holds a text, a code or a whole number."""
@@ -12,6 +16,13 @@ class Invalid(RouterError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class CountryNotServed(Invalid):
+    """The number is of a country that this router does not send to."""
+
+    def __init__(self) -> None:
+        super().__init__("phone", "numbers of its country are not served here")
 
 
 class NotFound(RouterError):
@@ -46,6 +57,18 @@ class InsufficientBalance(RouterError):
 
 class NoSeedAvailable(RouterError):
     """No online seed can serve the number."""
+
+
+class Blocked(NoSeedAvailable):
+    """The number's prefix is blocked. Clients hear the text of any number that no seed can serve; `prefix`, `reason` and `why` are for
+    operators only.
+    """
+
+    def __init__(self, prefix: str, reason: str, why: str) -> None:
+        super().__init__(UNSERVED)
+        self.prefix = prefix
+        self.reason = reason
+        self.why = why
 
 
 class Unavailable(RouterError):

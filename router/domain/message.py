@@ -21,6 +21,9 @@ Event = Literal["sms:sent", "sms:delivered", "sms:failed", "sms:cancelled"]
 ONE_SEED = "="
 """Before the id of a seed in `Message.only`: no device, account or seed has it in its id."""
 
+HEARTBEAT = "~heartbeat"
+"""The account of the router's own synthetic messages, and the one seed that has them: no API can name either, and nothing counts them."""
+
 Dialect = Literal["gatewire", "smsgate", "relaysms", "operator"]
 DIALECTS: tuple[Dialect, ...] = ("gatewire", "smsgate", "relaysms", "operator")
 
@@ -143,6 +146,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def is_for_one_seed(self) -> bool:
         """A probe: it says something of its seed only when no other has it, and only when it goes out once."""
         return self.only.startswith(ONE_SEED)
+
+    @property
+    def is_heartbeat(self) -> bool:
+        """The router's own: nobody's traffic."""
+        return self.account == HEARTBEAT
 
     @property
     def current(self) -> Attempt | None:

@@ -28,6 +28,7 @@ _MINUTES: Final = "{minutes}"
 _PLACEHOLDERS: Final = re.compile(r"\{code\}|\{minutes\}")
 _SECONDS_PER_MINUTE: Final = 60
 _MOST_NAMED: Final = 10
+_SAMPLE: Final = "1234567890"
 _LONGEST_QUOTE: Final = 32
 
 
@@ -78,6 +79,22 @@ def warnings(template: Template) -> list[str]:
     if segments.parts > 1:
         found.append(f"Takes {segments.parts} parts, so that each message uses {segments.parts} times the quota of a seed.")
     return found
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What a template makes of a sample code. `forcing`: the distinct characters that force UCS-2; `warnings`: see there."""
+
+    text: str
+    segments: Segments
+    forcing: str
+    warnings: list[str]
+
+
+def preview(template: Template) -> Preview:
+    """A rendering with the digits in order as its code; all renderings are equally long. Raises `Invalid`, as `check_template`."""
+    check_template(template)
+    text = render(template, _SAMPLE[: template.code_length])
+    return Preview(text=text, segments=count_segments(text), forcing=not_in_gsm7(text), warnings=warnings(template))
 
 
 def _check_text(text: str) -> None:

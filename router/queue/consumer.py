@@ -22,8 +22,8 @@ from kombu import Connection, Consumer, Producer
 from router.domain.errors import RouterError
 from router.domain.message import LANES
 from router.queue.broker import Broker
+from router.queue.burial import bury
 from router.queue.entries import Entry, decode
-from router.queue.lanes import DEAD_QUEUE
 from router.queue.rabbitmq import InHand
 
 _log = structlog.get_logger()
@@ -33,7 +33,6 @@ _IDLE_SECONDS = 0.25
 _GATHER_SECONDS = 0.002
 _PAUSE_SECONDS = 0.5
 _BURY_AGAIN_SECONDS = 5.0
-_DEAD_BODY_BYTES = 4096
 
 DeadReason = Literal["undecodable", "unknown_message", "error"]
 Handle = Callable[[Sequence[Entry]], Awaitable[Mapping[str, DeadReason]]]
@@ -63,11 +62,17 @@ class _Job(msgspec.Struct, frozen=True):
 class BatchConsumer:
     """One per process; `start` and `stop` it from the loop that the work runs on."""
 
-    def __init__(self, broker: Broker, handle: Handle, *, prefetch: int, on_dead: Callable[[DeadReason], None]) -> None:
+    def __init__(
+        self, broker: Broker, handle: Handle, *, prefetch: int, on_dead: Callable[[DeadReason], None],
+        on_redelivered: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`on_redelivered` hears how many entries came that somebody had before."""
         self._broker = broker
         self._handle = handle
         self._prefetch = prefetch
         self._on_dead = on_dead
+        self._on_redelivered = on_redelivered
+        self.is_connected = False
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -89,6 +94,14 @@ class BatchConsumer:
             except Exception as error:  # noqa: BLE001 - every broker library has errors of its own; we connect again
                 _log.warning("queue.consumer_reconnects", error=repr(error))
                 self._stopping.wait(_PAUSE_SECONDS)
+            finally:
+                self.is_connected = False
+
+    def _look_at(self, taken: list[Any]) -> list[Any]:
+        """Tells of those that somebody had before; gives them all back."""
+        if self._on_redelivered is not None and (again := sum(map(_is_redelivered, taken))):
+            self._on_redelivered(again)
+        return taken
 
     def _consume(self, connection: Connection) -> None:
         channel = self._broker.open_channel(connection)
@@ -100,6 +113,7 @@ class BatchConsumer:
         dead: _Dead = []
         bury_at = float("-inf")
         with Consumer(channel, self._broker.lane_queues(), on_message=hand.append, prefetch_count=prefetch):
+            self.is_connected = True
             while not self._stopping.is_set():
                 connection.heartbeat_check()
                 held = len(again) + len(dead) + sum(len(job.batch) for job in jobs)
@@ -107,7 +121,7 @@ class BatchConsumer:
                 # A second batch at once only where it is a full one: else what comes meanwhile makes a larger batch
                 if not jobs or (len(jobs) < _AT_ONCE and len(again) + len(hand) >= self._prefetch):
                     batch, again = again[: self._prefetch], again[self._prefetch :]
-                    batch += hand.take(self._prefetch - len(batch))
+                    batch += self._look_at(hand.take(self._prefetch - len(batch)))
                     if batch:
                         jobs.append(self._begin(batch))
                 else:
@@ -204,7 +218,7 @@ class BatchConsumer:
                 dead_letters = Producer(self._broker.open_channel(connection))
                 with dead_letters.batch():
                     for message, reason in dead:
-                        _publish_dead(dead_letters, message, reason)
+                        bury(dead_letters, message, reason)
         except Exception as error:  # noqa: BLE001 - every broker library has errors of its own
             _log.warning("queue.not_buried", entries=len(dead), error=repr(error))
             return False
@@ -216,12 +230,5 @@ class BatchConsumer:
         return True
 
 
-def _publish_dead(dead_letters: Producer, message: Any, reason: DeadReason) -> None:
-    body = message.body if isinstance(message.body, bytes) else str(message.body).encode("utf-8", "replace")
-    dead_letters.publish(
-        body[:_DEAD_BODY_BYTES],
-        routing_key=DEAD_QUEUE,
-        content_type="application/octet-stream",
-        content_encoding="binary",
-        headers={"reason": reason, "queue": (message.delivery_info or {}).get("routing_key", ""), "at": time.time()},
-    )
+def _is_redelivered(message: Any) -> bool:
+    return bool((message.delivery_info or {}).get("redelivered"))

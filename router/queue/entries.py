@@ -21,10 +21,12 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class LaneState(msgspec.Struct, frozen=True):
-    """How full a lane is. `oldest_at` is None where it is empty, or the broker cannot tell."""
+    """How full a lane is. `oldest_at` is None where it is empty, or the broker cannot tell; `in_hands` is 0 then."""
 
     depth: int
     oldest_at: float | None = None
+    in_hands: int = 0
+    """Entries that consumers have and have not acknowledged."""
 
 
 encode = msgspec.json.Encoder().encode

@@ -179,7 +179,7 @@ class StreamPublisher:
 
     async def _look(self, eyes: Link) -> None:
         answers = await _run(eyes, STATE, [self._ask_state(queue) for queue in (*QUEUES.values(), DEAD_QUEUE)])
-        states = [LaneState(waiting, int(oldest) / 1000 if oldest else None) for _, waiting, _, _, oldest in answers]
+        states = [LaneState(waiting, int(oldest) / 1000 if oldest else None, hands) for _, waiting, hands, _, oldest in answers]
         self.lanes = dict(zip(LANES, states[:-1], strict=True))
         self.dead_letters = states[-1].depth
 

@@ -21,13 +21,24 @@ from msgspec.structs import replace
 from router.clock import Clock
 from router.domain import lifecycle
 from router.domain.account import Account, Credential
-from router.domain.errors import Conflict, Forbidden, InsufficientBalance, Invalid, LimitReached, NoSeedAvailable, Unauthorized, Unavailable
+from router.domain.errors import (
+    UNSERVED,
+    Conflict,
+    Forbidden,
+    InsufficientBalance,
+    Invalid,
+    LimitReached,
+    NoSeedAvailable,
+    Unauthorized,
+    Unavailable,
+)
 from router.domain.message import Message
 from router.domain.numbering import Number, with_portability
 from router.domain.rules import Rules
 from router.queue.entries import Entry, QueuePublisher
 from router.services import observe
 from router.services.accounts import AccountDirectory
+from router.services.prefix_gate import PrefixGate
 from router.services.presence import Presence
 from router.services.transitions import Step, Transitions
 from router.settings import Settings
@@ -100,6 +111,7 @@ class Acceptance:
         self._clock = clock
         self._rules = rules
         self._settings = settings
+        self._gate = PrefixGate(presence, clock, rules.default_region, settings.fraud_rules())
         self._recorded: defaultdict[str, list[str]] = defaultdict(list)
         """Messages by account that were recorded since: the next batch confirms their admissions, or after a while the timekeeper."""
 
@@ -121,18 +133,24 @@ class Acceptance:
         )
 
     async def prepare(
-        self, account: Account, numbers: Sequence[Number], only: str = "", *, may_be_ported: bool = True
+        self, account: Account, numbers: Sequence[Number], only: str = "", *, is_code: bool = False, may_be_ported: bool = True
     ) -> Sequence[Number]:
         """What has to be known before anything is charged: the carriers that the numbers were ported to, and who can serve them.
 
-        Raises `Unavailable` where the queue is full.
+        `may_be_ported`: they were read; else they are what a client wrote. Raises `CountryNotServed`, and `Unavailable` where the queue is
+        full.
         """
+        self._gate.check_countries(numbers, were_read=may_be_ported)
         if self._publisher.depth >= self._settings.max_queue_length:
             raise Unavailable("the queue is full", retry_after_seconds=5)
         known = await self._ported(numbers) if may_be_ported else numbers
-        if not self.serves(account, known, only):
+        if not self.takes(account, known, only, is_code=is_code):
             await self._presence.look_again()
         return known
+
+    def takes(self, account: Account, numbers: Sequence[Number], only: str = "", *, is_code: bool) -> bool:
+        """Can seeds serve all of them, and is none blocked? What is blocked is refused where and as what is not served is."""
+        return self.serves(account, numbers, only) and self._gate.blocked((number.e164 for number in numbers), is_code=is_code) is None
 
     def serves(self, account: Account, numbers: Iterable[Number], only: str = "") -> bool:
         """Can seeds serve all of them? `only`: seeds of that group."""
@@ -150,14 +168,14 @@ class Acceptance:
             if not order.credential.holds(account):
                 raise Unauthorized("the credentials are no longer good")
             account = await self.allowed(account, is_code=order.is_code)
-        self._raise_refusal(account, plan, admitted)
+        self._raise_refusal(account, plan, admitted, is_code=order.is_code)
         if admitted.outcome == "ok":
             await self._record(plan)
             await self._publish(plan)
-            if admitted.id and self._rules.replace_older_code:
-                await self._replace(admitted.id)
             for draft in plan.drafts:
                 observe.accepted(draft.message)
+            if admitted.id and self._rules.replace_older_code:
+                await self._replace(admitted.id)
         return Outcome(plan, admitted)
 
     async def _ported(self, numbers: Sequence[Number]) -> list[Number]:
@@ -173,8 +191,7 @@ class Acceptance:
         place = plan.admit(batch)
         return Accounts.parse_admitted((await batch.run())[place])
 
-    @staticmethod
-    def _raise_refusal(account: Account, plan: Plan, admitted: Admitted) -> None:
+    def _raise_refusal(self, account: Account, plan: Plan, admitted: Admitted, *, is_code: bool) -> None:
         match admitted.outcome:
             case "changed":
                 raise Unavailable("the account is being changed")
@@ -186,7 +203,8 @@ class Acceptance:
             case "balance":
                 raise InsufficientBalance(f"the wallet of {account.id} is too low")
             case "unserved":
-                raise NoSeedAvailable("no online seed can serve the number")
+                self._gate.refuse((draft.message.to for draft in plan.drafts), is_code=is_code)
+                raise NoSeedAvailable(UNSERVED)
             case "ok" | "replay" | "taken":
                 return
 
@@ -226,6 +244,9 @@ class Acceptance:
         decide = partial(_take_back, reason=reason)
         done = await self._transitions.apply([Step(draft.message.id, decide) for draft in drafts])
         if any(isinstance(result.error, lifecycle.Stale) for result in done):
+            for result in done:
+                if result.error is None and result.after is not None:
+                    observe.cancelled_after_all(result.after)
             return False
         batch = self._store.batch()
         plan.undo(batch, [draft for draft, result in zip(drafts, done, strict=True) if result.error is None])

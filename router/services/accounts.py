@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 import structlog
@@ -141,11 +142,7 @@ class AccountAdmin:
         batch = self._store.batch()
         self._store.accounts.create(batch, account, balance, password_hash)
         await batch.run()
-        template = Template(
-            key="default", text=self._settings.default_template, code_length=self._settings.code_length,
-            code_seconds=self._settings.code_seconds, default=True,
-        )  # fmt: skip
-        await self.set_template(account.id, template)
+        await self.set_template(account.id, self.draft_template("default", self._settings.default_template, default=True))
         _, made = await self.add_key(account.id, "first", key)
         _log.info("account.created", account=account.id)
         return await self.get(account.id), made
@@ -188,6 +185,14 @@ class AccountAdmin:
         if account is None:
             raise NotFound("no such account")
         return account
+
+    async def names(self, account_ids: Iterable[str] | None = None) -> dict[str, str]:
+        """By id: the names of these accounts, or of all; those that are gone are left out. Costs a round trip or two."""
+        ids = await self._store.accounts.all_ids(self._store.batch()) if account_ids is None else list(dict.fromkeys(account_ids))
+        batch = self._store.batch()
+        for account_id in ids:
+            self._store.accounts.name(batch, account_id)
+        return {account_id: name.decode() for account_id, name in zip(ids, await batch.run(), strict=True) if name is not None}
 
     async def balance(self, account_id: str) -> int:
         """What the wallet holds, in minor units."""
@@ -238,6 +243,14 @@ class AccountAdmin:
         await batch.run()
         return await self.get(account_id)
 
+    async def set_limits(self, account_id: str, limits: Limits) -> None:
+        """All of them, other than `change`: what is None is the router's setting from now on. Raises `NotFound`, `Invalid`."""
+        await self.get(account_id)
+        _check_limits(limits)
+        batch = self._store.batch()
+        self._store.accounts.change(batch, account_id, {"limits": msgspec.json.encode(limits).decode()})
+        await batch.run()
+
     # Keys
 
     async def add_key(self, account_id: str, label: str, key: str | None = None) -> tuple[ApiKey, str]:
@@ -278,6 +291,18 @@ class AccountAdmin:
         raise NotFound("no such key")
 
     # Templates
+
+    def draft_template(
+        self, key: str, text: str, *, code_length: int | None = None, code_seconds: float | None = None, default: bool = False
+    ) -> Template:
+        """A template that is not checked yet; what is not given is the router's setting."""
+        return Template(
+            key=key,
+            text=text,
+            code_length=self._settings.code_length if code_length is None else code_length,
+            code_seconds=self._settings.code_seconds if code_seconds is None else code_seconds,
+            default=default,
+        )
 
     async def set_template(self, account_id: str, template: Template) -> Segments:
         """Makes or replaces a template; a new default takes the place of the old one. Raises `NotFound`, `Invalid`."""

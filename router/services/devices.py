@@ -186,6 +186,12 @@ class Devices:
         ids = await self._store.devices.all_ids(self._store.batch())
         return await self._store.devices.load(self._store.batch(), await self._store.devices.owners(self._store.batch(), ids))
 
+    async def page(self, part_of_id: str, offset: int, limit: int) -> tuple[Sequence[Device], int]:
+        """Some phones whose id has that in it, newest first; and how many there are. Only those are read."""
+        ids = [device_id for device_id in await self._store.devices.all_ids(self._store.batch()) if part_of_id in device_id]
+        shown = ids[::-1][offset : offset + limit]
+        return await self._store.devices.load(self._store.batch(), await self._store.devices.owners(self._store.batch(), shown)), len(ids)
+
     async def get(self, device_id: str, account_id: str = "") -> Device:
         """A phone of that account, or of any. Raises `NotFound`."""
         owners = [(account_id, device_id)] if account_id else await self._store.devices.owners(self._store.batch(), [device_id])

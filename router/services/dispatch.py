@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 import structlog
 
+from router import metrics
 from router.clock import Clock
 from router.domain.directory import Directory
 from router.domain.lifecycle import Decision, Release, Stale, begin_attempt, park
@@ -17,7 +18,7 @@ from router.domain.lots import needs_phone
 from router.domain.message import Message
 from router.domain.rules import Rules
 from router.domain.seed import Seed
-from router.domain.selection import Choice, FailoverBudget, Need
+from router.domain.selection import REASONS, Choice, FailoverBudget, Need
 from router.services import observe
 from router.services.transitions import Step, Transitions
 from router.store.messages import Stored
@@ -25,6 +26,9 @@ from router.store.seeds import Slip
 from router.store.store import OUTBOX_CHANNEL, Store
 
 _log = structlog.get_logger()
+_CHOICES = metrics.children(metrics.CHOICES, metrics.OUTCOMES)
+_ON_NET, _CROSS, _REFUSED = (_CHOICES[outcome,] for outcome in ("on_net", "cross_carrier", "reserve_refused"))
+_PASSED_OVER = metrics.children(metrics.PASSED_OVER, REASONS)
 _ROUNDS = 4
 """How often another seed is looked for when the store says that a copy was out of date."""
 
@@ -92,6 +96,9 @@ class Dispatch:
         for stored in waiting:
             message = stored.message
             choice = self._directory.find(self._need(message, now), now)
+            if choice.passed_over and message.parked_at is None:
+                # One that waits is looked at again and again
+                _count_passed_over(choice)
             if choice.seed is None:
                 homeless.append(stored)
                 continue
@@ -131,6 +138,7 @@ class Dispatch:
         refused: list[_Assignment] = []
         for place, item in zip(places, assigned, strict=True):
             (taken if answers[place] == b"ok" else refused).append(item)
+        _count_choices(taken, len(refused))
         if refused:
             await self.refresh({item.seed.id for item in refused})
         return taken, [item.stored for item in refused]
@@ -191,6 +199,29 @@ class Dispatch:
         for seed in await self._store.seeds.load(self._store.batch(), ids, now):
             if seed is not None:
                 self._directory.update(seed, now)
+
+
+def _count_passed_over(choice: Choice) -> None:
+    for reason, count in choice.passed_over.items():
+        _PASSED_OVER[reason,].inc(count)
+
+
+def _count_choices(taken: Sequence[_Assignment], refused: int) -> None:
+    """Of a batch at once; those that are parked are counted where that is known to be so."""
+    own = abroad = 0
+    for item in taken:
+        if item.stored.message.is_heartbeat:
+            continue
+        if item.choice.on_net:
+            own += 1
+        else:
+            abroad += 1
+    if own:
+        _ON_NET.inc(own)
+    if abroad:
+        _CROSS.inc(abroad)
+    if refused:
+        _REFUSED.inc(refused)
 
 
 def _on_whose_behalf(message: Message, seed: Seed) -> str:

@@ -1,4 +1,4 @@
-"""What operators ask about messages: find them, and trace one's whole journey. Numbers are masked, texts and codes are never there."""
+"""What operators ask about a message: its whole journey. Numbers are masked, texts and codes are never there."""
 
 from functools import partial
 
@@ -7,14 +7,13 @@ import msgspec
 from router.clock import Clock
 from router.domain import lifecycle
 from router.domain.carriers import carrier_name
-from router.domain.errors import Invalid, NotFound
+from router.domain.errors import NotFound
+from router.domain.journey import Journey, journey_of
 from router.domain.message import Attempt, Message
-from router.domain.numbering import mask, parse_number
+from router.domain.numbering import mask
 from router.domain.rules import Rules
 from router.services.transitions import Step, Transitions
 from router.store.store import Store
-
-MAX_FOUND = 500
 
 
 class MessageSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,36 +82,20 @@ class Inquiry:
         self._clock = clock
         self._rules = rules
 
-    async def find(self, *, account: str = "", phone: str = "", state: str = "", limit: int = 50) -> list[MessageSummary]:
-        """The newest messages of a phone, an account, or everybody, latest first. Raises `Invalid`."""
-        if not 1 <= limit <= MAX_FOUND:
-            raise Invalid("limit", f"1 to {MAX_FOUND}")
-        ids = await self._ids(account, phone)
-        found: list[Message] = []
-        for start in range(0, len(ids), MAX_FOUND):
-            records = await self._store.messages.load(self._store.batch(), ids[start : start + MAX_FOUND])
-            found += [stored.message for stored in records if stored is not None]
-        wanted = [m for m in found if (not state or m.state == state) and (not account or m.account == account)]
-        wanted.sort(key=lambda message: message.created_at, reverse=True)
-        return [summary(message) for message in wanted[:limit]]
-
-    async def _ids(self, account: str, phone: str) -> list[str]:
-        if phone:
-            number = parse_number(phone, self._rules.default_region)
-            return await self._store.messages.ids_of_phone(self._store.batch, number.e164, MAX_FOUND)
-        accounts = [account] if account else await self._store.accounts.all_ids(self._store.batch())
-        return [
-            message_id
-            for account_id in accounts
-            for message_id in await self._store.accounts.message_ids(self._store.batch(), account_id, MAX_FOUND)
-        ]
-
-    async def trace(self, message_id: str) -> MessageTrace:
-        """Raises `NotFound`."""
+    async def _read(self, message_id: str) -> Message:
         (stored,) = await self._store.messages.load(self._store.batch(), [message_id])
         if stored is None:
             raise NotFound("no such message")
-        message = stored.message
+        return stored.message
+
+    async def journey(self, message_id: str) -> tuple[Message, Journey]:
+        """The record, and its journey in words. Whoever shows the record masks the recipient. Raises `NotFound`."""
+        message = await self._read(message_id)
+        return message, journey_of(message, self._clock.now(), self._rules)
+
+    async def trace(self, message_id: str) -> MessageTrace:
+        """Raises `NotFound`."""
+        message = await self._read(message_id)
         return MessageTrace(
             message=summary(message),
             lane=message.lane,

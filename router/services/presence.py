@@ -1,6 +1,6 @@
 """What each submission asks of the store, and what changes slowly: kept in memory and looked at about twice a second.
 
-Which carriers have an online seed, and whether there is a portability table at all.
+Which carriers have an online seed, which prefixes are blocked, and whether there is a portability table at all.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import structlog
 from router.clock import Clock
 from router.domain.carriers import country_of_carrier
 from router.domain.errors import Unavailable
+from router.domain.prefix_blocks import BlockedPrefixes
 from router.domain.rules import Rules
 from router.domain.seed import Seed
 from router.store.store import Store
@@ -39,6 +40,8 @@ class Presence:
         self._looking = asyncio.Lock()
         self.has_ported_numbers = True
         """Until it was looked at, each number is looked up."""
+        self.blocked = BlockedPrefixes((), 0.0)
+        self._blocks_seen: bytes | None = None
 
     def serves(self, carrier: str, country: str, account: str = "", only: str = "") -> bool:
         """Is a message of this carrier and account accepted, by the setting `accept_when`?
@@ -77,9 +80,14 @@ class Presence:
         for pool in pools:
             batch.add("ZREVRANGE", seeds.online_key(pool), 0, _SAMPLE - 1)
         self._store.portability.is_used(batch)
-        *freshest, is_used = await batch.run()
+        self._store.fraud.changes(batch)
+        *freshest, is_used, changes = await batch.run()
         self.has_ported_numbers = bool(is_used)
         now = self._clock.now()
+        if changes != self._blocks_seen:
+            stored = await self._store.fraud.blocks(self._store.batch())
+            self.blocked = BlockedPrefixes((item.block for item in stored.values() if item.block is not None), now)
+            self._blocks_seen = changes
         ids = [seed_id.decode() for answer in freshest for seed_id in answer]
         found = await seeds.load(self._store.batch(), ids, now)
         witnesses: dict[str, Seed] = {}

@@ -16,7 +16,7 @@ from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed, pool_of
 from router.settings import Settings
 from router.store.accounts import hash_key
-from router.store.seeds import Credentials, Seeds
+from router.store.seeds import Credentials, Seeds, Slip
 from router.store.store import Store
 
 _log = structlog.get_logger()
@@ -28,6 +28,14 @@ class Pinged(msgspec.Struct, frozen=True):
 
     lps: float
     token: str | None = None
+
+
+class Held(msgspec.Struct, frozen=True):
+    """An attempt at a seed that has not ended. `since`: when it was reserved (Unix seconds). `is_fetched`: the phone has it."""
+
+    slip: Slip
+    since: float
+    is_fetched: bool
 
 
 class SeedRegistry:
@@ -207,6 +215,28 @@ class SeedRegistry:
             await batch.run()
             _log.info("seed.changed", seed=imsi, fields=sorted(fields))
         return await self.get(imsi)
+
+
+    async def close_breaker(self, imsi: str) -> Seed:
+        """Its failures in a row are forgotten: it is given messages at once, and not first a single one. Raises `NotFound`."""
+        await self.get(imsi)
+        batch = self._store.batch()
+        self._store.seeds.change(batch, imsi, {"consecutive_failures": "0"}, self._clock.now())
+        await batch.run()
+        _log.info("seed.breaker_closed", seed=imsi, by="operator")
+        return await self.get(imsi)
+
+    async def holds(self, imsi: str, limit: int) -> list[Held]:
+        """What waits for it and what it has, oldest first, `limit` of each at the most."""
+        batch = self._store.batch()
+        self._store.seeds.slips(batch, imsi, limit)
+        waiting, fetched = await batch.run()
+        found = [
+            Held(Slip.parse(answer[i]), float(answer[i + 1]), is_fetched)
+            for answer, is_fetched in ((fetched, True), (waiting, False))
+            for i in range(0, len(answer), 2)
+        ]
+        return sorted(found, key=lambda held: held.since)
 
 
 def check_name(field: str, value: str) -> None:

@@ -72,7 +72,7 @@ class Submissions:
         parts, numbers = asked.count_parts(), asked.numbers(self._rules.default_region)
         lifetime(asked, self._clock.now(), self._rules)
         only = await self._group(account, asked)
-        known = await self._acceptance.prepare(account, numbers, only, may_be_ported=not asked.is_taken_as_it_is)
+        known = await self._acceptance.prepare(account, numbers, only, is_code=False, may_be_ported=not asked.is_taken_as_it_is)
         made = asked.id or random_id()
         order = _Order(self, credential, asked, made, tuple(known), parts, only, idempotency_key)
         outcome = await self._acceptance.accept(account, order)
@@ -122,7 +122,7 @@ class Submissions:
             submission=order.submission(messages),
             counted_as=tuple(_counted_as(number.e164, is_number=not asked.is_taken_as_it_is) for number in order.numbers),
             limits=self._acceptance.limits(account),
-            served=self._acceptance.serves(account, order.numbers, order.only),
+            served=self._acceptance.takes(account, order.numbers, order.only, is_code=False),
             price=account.price,
             expires_at=times.expires_at,
             idempotency_key=order.idempotency_key,

@@ -10,7 +10,18 @@ from router import metrics
 from router.clock import Clock
 from router.domain import otp, templates
 from router.domain.account import Account, Credential
-from router.domain.errors import Conflict, Forbidden, InsufficientBalance, Invalid, LimitReached, NoSeedAvailable, Unauthorized, Unavailable
+from router.domain.errors import (
+    Blocked,
+    Conflict,
+    CountryNotServed,
+    Forbidden,
+    InsufficientBalance,
+    Invalid,
+    LimitReached,
+    NoSeedAvailable,
+    Unauthorized,
+    Unavailable,
+)
 from router.domain.message import Dialect, Kind, Lane, Message
 from router.domain.numbering import Number, parse_number
 from router.domain.rules import Rules
@@ -59,7 +70,6 @@ class Submit:
         self.acceptance = Acceptance(store, publisher, transitions, accounts, presence, clock, rules, settings)
         self.allowed = self.acceptance.allowed
         self._store = store
-        self._presence = presence
         self._clock = clock
         self._rules = rules
         self._settings = settings
@@ -71,7 +81,7 @@ class Submit:
         check_idempotency_key(request.idempotency_key)
         number = parse_number(request.phone, self._rules.default_region)
         self._check(account, request)
-        (number,) = await self.acceptance.prepare(account, [number])
+        (number,) = await self.acceptance.prepare(account, [number], is_code=request.text is None)
         outcome = await self.acceptance.accept(account, _OneOrder(self, request, number))
         if outcome.admitted.outcome == "replay":
             return Accepted(await self._replayed(outcome.admitted.id), replayed=True)
@@ -85,7 +95,7 @@ class Submit:
         else:
             check_text("message", request.text, self._settings.max_text_length)
 
-    def plan(self, account: Account, request: Request, number: Number) -> "_OnePlan":
+    def plan(self, account: Account, request: Request, number: Number) -> "OnePlan":
         """A message with a new id, and a new code where it is one; and what is asked of the account for it."""
         draft = self._draft(account, request, number)
         message = draft.message
@@ -95,13 +105,13 @@ class Submit:
             to=message.to,
             now=message.created_at,
             limits=self.acceptance.limits(account),
-            served=self._presence.serves(message.carrier, message.country, account.id),
+            served=self.acceptance.takes(account, [number], is_code=message.kind == "otp"),
             is_code=message.kind == "otp",
             price=message.price,
             idempotency_key=request.idempotency_key,
             body_print=_print(request) if request.idempotency_key else "",
         )
-        return _OnePlan(self._store.accounts, (draft,), ask)
+        return OnePlan(self._store.accounts, (draft,), ask)
 
     def _draft(self, account: Account, request: Request, number: Number) -> Draft:
         now = self._clock.now()
@@ -146,11 +156,13 @@ class _OneOrder(msgspec.Struct, frozen=True):
     def is_code(self) -> bool:
         return self.request.text is None
 
-    def plan(self, account: Account) -> "_OnePlan":
+    def plan(self, account: Account) -> "OnePlan":
         return self.submit.plan(account, self.request, self.number)
 
 
-class _OnePlan(msgspec.Struct, frozen=True):
+class OnePlan(msgspec.Struct, frozen=True):
+    """One message, and what is asked of its account."""
+
     accounts: Accounts
     drafts: tuple[Draft]
     ask: Admission
@@ -177,10 +189,12 @@ def _print(request: Request) -> str:
 _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (Unauthorized, "unauthorized"),
     (Forbidden, "forbidden"),
+    (CountryNotServed, "country"),
     (Invalid, "invalid"),
     (Conflict, "invalid"),
     (LimitReached, "limit"),
     (InsufficientBalance, "balance"),
+    (Blocked, "blocked"),
     (NoSeedAvailable, "no_seed"),
     (Unavailable, "unavailable"),
 )

@@ -10,8 +10,8 @@ from router.clock import Clock
 from router.domain import lifecycle
 from router.domain.errors import NotFound
 from router.domain.lifecycle import Decision
-from router.domain.lots import carrier_of_lot
-from router.domain.message import LANES, Lane, Message
+from router.domain.lots import carrier_of_lot, parse_lot
+from router.domain.message import HEARTBEAT, LANES, Lane, Message
 from router.domain.rules import Rules
 from router.queue.entries import LaneState
 from router.services.reliability import TestResults
@@ -123,18 +123,20 @@ class Timekeeping:
         await batch.run()
         self._trimmed = (self._trimmed + 1) % _TRIM_TURNS
 
-    async def observe(self) -> None:
-        """Sets the gauges that only the store can tell."""
+    async def observe(self, apart: int = 0) -> None:
+        """Sets the gauges that only the store can tell. `apart`: open messages that are nobody's traffic."""
         lots = await self._store.parking.lots(self._store.batch())
         parked = dict.fromkeys(metrics.CARRIERS, 0)
         for lot, count in (await self._store.parking.counts(self._store.batch(), lots)).items():
-            parked[metrics.carrier_label(carrier_of_lot(lot))] += count
+            if parse_lot(lot).seed != HEARTBEAT:
+                parked[metrics.carrier_label(carrier_of_lot(lot))] += count
         for carrier, count in parked.items():
             metrics.PARKED.labels(carrier).set(count)
-        metrics.MESSAGES_OPEN.set(await self._store.timers.count(self._store.batch()))
+        metrics.MESSAGES_OPEN.set(max(0, await self._store.timers.count(self._store.batch()) - apart))
         now = self._clock.now()
         for lane, state in self._lanes().items():
             metrics.QUEUE_DEPTH.labels(lane).set(state.depth)
+            metrics.QUEUE_UNACKNOWLEDGED.labels(lane).set(state.in_hands)
             metrics.QUEUE_OLDEST_SECONDS.labels(lane).set(max(0.0, now - state.oldest_at) if state.oldest_at is not None else 0.0)
 
 

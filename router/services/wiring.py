@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import structlog
 
+from router import loop_lag
 from router.clock import Clock
 from router.domain.errors import Unavailable
 from router.domain.rules import Rules
@@ -15,6 +16,9 @@ from router.queue.entries import QueuePublisher
 from router.queue.publisher import publisher_for
 from router.redis_link import connect
 from router.secrets import Sealer, Secrets
+from router.services.prefix_tally import PREFIXES
+from router.services.restoring import refuse_unfinished
+from router.services.statistics import Statistics
 from router.services.transitions import Transitions
 from router.services.webhooks import Announcer
 from router.settings import Settings
@@ -35,11 +39,13 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     broker: Broker
     publisher: QueuePublisher
     transitions: Transitions
+    statistics: Statistics
 
 
 def wire(settings: Settings, secrets: Secrets) -> Wiring:
     """Makes the parts; nothing is connected yet."""
     rules = settings.rules()
+    PREFIXES.follow(settings.fraud_rules())
     clock = Clock()
     store = Store(
         connect(settings.redis_url),
@@ -55,21 +61,27 @@ def wire(settings: Settings, secrets: Secrets) -> Wiring:
     return Wiring(
         settings=settings, rules=rules, clock=clock, store=store, broker=broker, publisher=publisher,
         transitions=Transitions(store, publisher, clock, rules, Announcer(store, clock)),
+        statistics=Statistics(store, clock, settings.families()),
     )  # fmt: skip
 
 
 @contextlib.asynccontextmanager
 async def running(wiring: Wiring) -> AsyncIterator[None]:
-    """From the first measured clock to the last published entry."""
+    """From the first measured clock to the last published entry. Raises `Unavailable`, and `RestoreUnfinished`."""
     await _wait_for_the_store(wiring)
+    await refuse_unfinished(wiring.store)
     wiring.publisher.start()
     measuring = asyncio.create_task(wiring.clock.keep_measuring(wiring.store.time))
+    telling = asyncio.create_task(wiring.statistics.flush_loop())
+    lagging = asyncio.create_task(loop_lag.keep_measuring())
     try:
         yield
     finally:
-        measuring.cancel()
-        await asyncio.gather(measuring, return_exceptions=True)
+        for task in (measuring, telling, lagging):
+            task.cancel()
+        await asyncio.gather(measuring, telling, lagging, return_exceptions=True)
         await wiring.publisher.stop()
+        await wiring.statistics.finish()
         await wiring.store.close()
 
 

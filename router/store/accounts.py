@@ -110,6 +110,11 @@ class Accounts:
         """Where an idempotency key is remembered; a key that nothing is at, where there is none."""
         return Accounts.key(account_id, f"idem:{hash_key(key) if key else ''}")
 
+    @staticmethod
+    def made_with(batch: Batch, account_id: str, key: str) -> int:
+        """Adds a look at what the request with that idempotency key made; the answer at this place is an id, or None."""
+        return batch.add("HGET", Accounts.idempotency_key(account_id, key), "id")
+
     def _admission_keys(self, account_id: str, to: str, admitted_at: float, idempotency_key: str) -> tuple[str, ...]:
         phone = self.key(account_id, f"phone:{to}")
         return (*self.admission_keys(account_id, admitted_at), phone, self.idempotency_key(account_id, idempotency_key))
@@ -167,6 +172,12 @@ class Accounts:
         return batch.add("HGET", Accounts.key(account_id), "balance")
 
     @staticmethod
+    def admitted(batch: Batch, account_id: str, now: float) -> tuple[int, int]:
+        """Adds reads of how many messages were admitted this UTC day and this hour; the answers at these places may be None."""
+        *_, day, hour = Accounts.admission_keys(account_id, now)
+        return batch.add("GET", day), batch.add("GET", hour)
+
+    @staticmethod
     def confirm(batch: Batch, account_id: str, *message_ids: str) -> None:
         """Their records were seen: the admissions need no more watching."""
         batch.add("ZREM", Accounts.key(account_id, "unconfirmed"), *message_ids)
@@ -214,6 +225,11 @@ class Accounts:
             key_hashes=frozenset(text(value) for value in key_hashes),
             templates={text(k): msgspec.json.decode(v, type=Template) for k, v in _pairs(templates).items()},
         )
+
+    @staticmethod
+    def name(batch: Batch, account_id: str) -> int:
+        """The answer at this place is its name, or None."""
+        return batch.add("HGET", Accounts.key(account_id), "name")
 
     @staticmethod
     def owner_of_key(batch: Batch, key_hash: str) -> int:

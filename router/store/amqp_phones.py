@@ -14,7 +14,7 @@ from router.store.seeds import Slip
 _PHONES = "amqp:phones"
 _RELAY = "amqp:{relay}"
 _BACK_SECONDS = 7 * 86_400
-_LEAD = Script("amqp_lead")
+_LEAD = Script("lead")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(QueueOfSeed).decode

@@ -6,9 +6,13 @@ than any record, roughly with each new entry, and exactly when the timekeeper tr
 """
 
 import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 from router.domain.templates import LONGEST_LIFE_SECONDS
-from router.store.redis import Batch, Script
+from router.store.redis import Batch, Script, text
 
 BUCKETS = 1024
 _TRIM = Script("listing_trim")
@@ -32,6 +36,43 @@ def by_account(account_id: str) -> str:
 def by_submission(account_id: str) -> str:
     """The key of an account's list of submissions."""
     return f"acct:{{{account_id}}}:submissions"
+
+
+class Listed(msgspec.Struct, frozen=True, order=True):
+    """An entry of an account's list; they sort by time, and where two accounts' entries are of one moment by account."""
+
+    milliseconds: int
+    number: int
+    account: str
+    message_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds}-{self.number}.{self.account}"
+
+    @classmethod
+    def parse(cls, place: str) -> "Listed":
+        """A place in the list of all accounts, as `str` gives it. Raises ValueError."""
+        entry, _, account = place.partition(".")
+        milliseconds, _, number = entry.partition("-")
+        return cls(int(milliseconds), int(number), account)
+
+
+def newest(batch: Batch, account_id: str, before: Listed | None, count: int) -> int:
+    """Adds a read of an account's newest entries, those before that place; hand the answer at this place to `parse_newest`."""
+    start = "+"
+    if before is not None:
+        entry = f"{before.milliseconds}-{before.number}"
+        start = entry if account_id < before.account else f"({entry}"
+    return batch.add("XREVRANGE", by_account(account_id), start, "-", "COUNT", count)
+
+
+def parse_newest(account_id: str, answer: Sequence[Any]) -> list[Listed]:
+    """The entries, latest first."""
+    found: list[Listed] = []
+    for entry, fields in answer:
+        milliseconds, _, number = text(entry).partition("-")
+        found.append(Listed(int(milliseconds), int(number), account_id, text(fields[1])))
+    return found
 
 
 class Listings:

@@ -22,6 +22,7 @@ _COMMIT = Script("message_commit")
 _VOID = Script("message_void")
 _TOMBSTONE = b"0:0:"
 _TOMBSTONE_MS = 86_400_000
+_HEARTBEAT_MS = 3_600_000
 _PAGE = 1000
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -58,13 +59,18 @@ class Messages:
 
     def create(self, batch: Batch, message: Message, body: str) -> int:
         """Adds the record; the answer at this place is None where it was voided meanwhile."""
+        if message.is_heartbeat:
+            # In no list, and soon gone: one a minute is made
+            return batch.add("SET", self.key(message.id), self._record(message, body), "PX", _HEARTBEAT_MS, "NX")
         gone_at = message.expires_at + self._retention_seconds
-        sealed = self._sealer.seal(body, message.id)
-        record = b"1:%d:%b%b" % (len(sealed), sealed, _encode(message))
-        place = batch.add("SET", self.key(message.id), record, "PXAT", int(gone_at * 1000), "NX")
+        place = batch.add("SET", self.key(message.id), self._record(message, body), "PXAT", int(gone_at * 1000), "NX")
         since = self._listings.since_ms(message.created_at)
         batch.add("XADD", by_phone(message.to), "MINID", "~", since, "*", "p", message.to, "i", message.id)
         return place
+
+    def _record(self, message: Message, body: str) -> bytes:
+        sealed = self._sealer.seal(body, message.id)
+        return b"1:%d:%b%b" % (len(sealed), sealed, _encode(message))
 
     def commit(self, batch: Batch, stored: Stored, message: Message) -> int:
         """Adds the compare-and-set; the answer at this place is 1, or 0 where somebody else was first."""

@@ -85,6 +85,13 @@ class Parking:
         return {lot: answers[2 * i] + answers[2 * i + 1] for i, lot in enumerate(lots)}
 
     @staticmethod
+    async def oldest(batch: Batch, lots: list[str]) -> float | None:
+        """The first place of all in these lots: when a code came, or another message and its lane's head start. Runs the (empty) batch."""
+        for lot in lots:
+            batch.add("ZRANGE", _keys(lot)[0], 0, 0, "WITHSCORES")
+        return min((float(answer[1]) for answer in await batch.run() if answer), default=None)
+
+    @staticmethod
     async def lots(batch: Batch) -> list[str]:
         """All lots that are in use. Runs the (empty) batch."""
         return [lot.name for lot in await Parking.uses(batch)]

@@ -303,6 +303,13 @@ class Seeds:
         """Adds a count of what waits in a seed's outbox."""
         return batch.add("ZCARD", f"outbox:{{{seed_id}}}")
 
+    @staticmethod
+    def slips(batch: Batch, seed_id: str, limit: int) -> int:
+        """Adds two reads, of what waits for it and of what it has fetched; their answers are flat: slip, when it was reserved, slip, …"""
+        place = batch.add("ZRANGE", f"outbox:{{{seed_id}}}", 0, limit - 1, "WITHSCORES")
+        batch.add("ZRANGE", f"held:{{{seed_id}}}", 0, limit - 1, "WITHSCORES")
+        return place
+
     def finish(self, batch: Batch, slip: Slip, release: Release, now: float) -> int:
         """Frees the place and keeps the record of the seed; the answer at this place is 1, or 0 where it was free already."""
         handed = "1" if release.handed_over else "0"

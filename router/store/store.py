@@ -7,8 +7,11 @@ from router.domain.rules import Rules
 from router.redis_link import Client, close, link, subscribe
 from router.store.accounts import Accounts
 from router.store.amqp_phones import AmqpPhones
+from router.store.console import ConsoleStore
 from router.store.deliveries import Deliveries
 from router.store.devices import Devices
+from router.store.fraud import FraudStore
+from router.store.heartbeat import HeartbeatStore
 from router.store.incoming import IncomingSeen
 from router.store.listings import Listings
 from router.store.messages import Messages, Seals
@@ -17,7 +20,9 @@ from router.store.phone_settings import PhoneSettingsStore
 from router.store.phones import PHONES_CHANNEL, Phones
 from router.store.portability import Portability
 from router.store.redis import Batch, Funnel
+from router.store.restoring import Restoring
 from router.store.seeds import Fingerprints, Seeds
+from router.store.statistics import StatisticsStore
 from router.store.submissions import Submissions
 from router.store.sync import SYNC_CHANNEL, SyncStore
 from router.store.timers import Timers
@@ -53,10 +58,15 @@ class Store:
         self.devices = Devices()
         self.phone_settings = PhoneSettingsStore(sealer)
         self.portability = Portability()
+        self.fraud = FraudStore()
         self.webhooks = Webhooks()
         self.sync = SyncStore()
+        self.console = ConsoleStore()
         self.deliveries = Deliveries(timer_shards, sealer)
         self.incoming = IncomingSeen(sealer)
+        self.restoring = Restoring()
+        self.statistics = StatisticsStore()
+        self.heartbeat = HeartbeatStore()
 
     def batch(self) -> Batch:
         return Batch(self._funnel)

@@ -93,7 +93,12 @@ class Submissions:
     @staticmethod
     async def load(batch: Batch, account_id: str, ids: Sequence[str]) -> list[Submission | None]:
         """The records of these ids, in order; None where there is none (any more). Runs the (empty) batch."""
-        for submission_id in ids:
+        return await Submissions.load_of(batch, [(account_id, submission_id) for submission_id in ids])
+
+    @staticmethod
+    async def load_of(batch: Batch, owned: Sequence[tuple[str, str]]) -> list[Submission | None]:
+        """The records of these (account, id), like `load`."""
+        for account_id, submission_id in owned:
             batch.add("GET", Submissions.key(account_id, submission_id))
         return [None if answer is None else _decode(answer.split(b":", 2)[2]) for answer in await batch.run()]
 

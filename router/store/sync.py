@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
-from router.domain.sync import State, SyncRules, new_session
+from router.domain.sync import State, SyncRules
+from router.store import tries
 from router.store.redis import Batch, Script, text
+from router.store.tries import TryKeys, TryLimit
 
 SYNC_CHANNEL = "sync"
 """Ids of sessions that a client took on, or finished."""
@@ -27,7 +29,6 @@ _LOOK = Script("sync_look")
 _END = Script("sync_end")
 _HANDSHAKE = Script("sync_handshake")
 _ACK = Script("sync_ack")
-_TRY = Script("sync_try")
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -107,20 +108,18 @@ class SyncStore:
 
     def may_try(self, batch: Batch, account_id: str, *, is_counted: bool, now: float, rules: SyncRules) -> int:
         """The answer at this place, by `parse_lock`, is how long no password is heard. A try that `is_counted` is wrong until `forgive`."""
-        name = new_session() if is_counted else ""
-        return batch.call(
-            _TRY, self._locks(account_id), name, repr(now), rules.wrong_passwords, rules.wrong_seconds, rules.lock_seconds
-        )
+        limit = TryLimit(rules.wrong_passwords, rules.wrong_seconds, rules.lock_seconds)
+        return tries.may_try(batch, self._locks(account_id), is_counted=is_counted, now=now, limit=limit)
 
     @staticmethod
     def parse_lock(answer: Any) -> float:
         """Seconds; 0 where it may be tried."""
-        return int(answer) / 1000
+        return tries.parse_lock(answer)
 
     def forgive(self, batch: Batch, account_id: str) -> None:
         """The password was right."""
-        batch.add("DEL", *self._locks(account_id))
+        tries.forgive(batch, self._locks(account_id))
 
     @staticmethod
-    def _locks(account_id: str) -> tuple[str, str]:
-        return f"sync:{{{account_id}}}:wrong", f"sync:{{{account_id}}}:locked"
+    def _locks(account_id: str) -> TryKeys:
+        return TryKeys(f"sync:{{{account_id}}}:wrong", f"sync:{{{account_id}}}:locked")

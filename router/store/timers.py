@@ -5,11 +5,12 @@ one timer. It may be early (then nothing is done and it is set anew), never miss
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from router.store.redis import Batch, Script, text
 
 _CLAIM = Script("timers_claim")
+_PAGE = 1000
 
 
 class Timers:
@@ -37,6 +38,20 @@ class Timers:
         for shard in range(self._shards):
             batch.call(_CLAIM, (self._key(shard),), repr(now), limit, repr(now + hold_seconds))
         return [text(message_id) for ids in await batch.run() for message_id in ids]
+
+    async def all(self, make_batch: Callable[[], Batch]) -> list[str]:
+        """All messages that are not settled, each once. A page per round trip."""
+        found: dict[str, None] = {}
+        for shard in range(self._shards):
+            cursor = b"0"
+            while True:
+                batch = make_batch()
+                batch.add("ZSCAN", self._key(shard), cursor, "COUNT", _PAGE)
+                ((cursor, pairs),) = await batch.run()
+                found |= dict.fromkeys(text(message_id) for message_id in _flat(pairs)[::2])
+                if cursor in (b"0", 0, "0"):
+                    break
+        return list(found)
 
     async def next(self, batch: Batch) -> float | None:
         """The earliest due time of all. Runs the (empty) batch."""

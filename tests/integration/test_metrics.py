@@ -87,7 +87,7 @@ def test_one_message_is_counted_once_by_whoever_did_it(stack: Stack) -> None:
 
 def test_labels_have_few_values(stack: Stack) -> None:
     """Never a phone, a message, an account or a seed."""
-    names = {"carrier", "dialect", "reason", "state", "result", "kind", "lane", "role", "le", "step", "via"}
+    names = {"carrier", "dialect", "reason", "state", "result", "kind", "lane", "role", "le", "step", "via", "outcome"}
     ours = {name for (metric, labels) in scrape(stack, "api") if metric.startswith("seedrouter_") for name, _ in labels}
 
     assert ours <= names

@@ -133,12 +133,8 @@ async def list_templates(request: "Request[Any, Any, Any]", account_id: str) -> 
 async def set_template(request: "Request[Any, Any, Any]", account_id: str, key: str, data: NewTemplate) -> TemplateSet:
     """Makes or replaces a template. A new default takes the place of the old one."""
     parts = parts_of(request)
-    template = Template(
-        key=key,
-        text=data.text,
-        code_length=parts.settings.code_length if data.code_length is None else data.code_length,
-        code_seconds=parts.settings.code_seconds if data.code_seconds is None else data.code_seconds,
-        default=data.default,
+    template = parts.admin.draft_template(
+        key, data.text, code_length=data.code_length, code_seconds=data.code_seconds, default=data.default
     )
     segments = await parts.admin.set_template(account_id, template)
     return TemplateSet(

@@ -24,7 +24,9 @@ async def find(
     limit: int = 50,
 ) -> list[MessageSummary]:
     """The newest messages, latest first."""
-    return await parts_of(request).inquiry.find(account=account or "", phone=phone or "", state=in_state or "", limit=limit)
+    search = parts_of(request).message_search
+    term = search.phone(phone) if phone else None
+    return (await search.find(term, account=account or "", state=in_state or "", limit=limit)).messages
 
 
 @get("/messages/{message_id:str}")

@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from router.api.operator import accounts, devices, messages, portability, queue, seeds, webhooks
+from router.api.operator import accounts, dead_letters, devices, flow, fraud, messages, portability, queue, seeds, webhooks
 from router.api.parts import bearer_of, parts_of
 
 
@@ -22,6 +22,9 @@ router = Router(
         *devices.HANDLERS,
         *messages.HANDLERS,
         *webhooks.HANDLERS,
+        *fraud.HANDLERS,
+        *flow.HANDLERS,
+        *dead_letters.HANDLERS,
         queue.state,
         portability.import_numbers,
     ],

@@ -10,6 +10,7 @@ import msgspec
 from router.domain.message import Lane, State
 from router.domain.rules import AmbiguousPolicy
 from router.domain.segments import Segments
+from router.services.seed_view import SeedView
 
 Amount = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Change = Annotated[int, msgspec.Meta(ge=-(10**12), le=10**12)]
@@ -177,61 +178,6 @@ class SeedChange(Body, frozen=True):
     shared: bool | None = None
 
 
-class Windows(msgspec.Struct, frozen=True):
-    """Parts per quota window."""
-
-    half_hour: int
-    hour: int
-    day: int
-
-
-class SeedView(msgspec.Struct, frozen=True, kw_only=True):
-    """`in_flight`, `capacity` and quotas count parts. `lps` is null before its first ping, `tripped_until` while it is not.
-
-    `carrier` is empty where a phone does not tell it: such a SIM has to be corrected before it serves anything but what is bound to it.
-    `device`, `sim`: which phone of SMSGate's app, and which SIM there. `shared` false: it serves its `account` only.
-    `recipients_used`: distinct ones this month, counted while there is a limit (`recipients_limit`, 0 = none). `parts_left`,
-    `recipients_left`: what is left of the tightest quota, null where there is none. `rest_seconds`: what it was taught by limit errors to
-    rest after each message; `resting_until` is null while it does not. `reliability`: the share of its latest reliability tests that
-    succeeded, null before the first one ended; `tests`: how many those are.
-    """
-
-    imsi: str
-    msisdn: str
-    type: str
-    carrier: str
-    carrier_name: str
-    country: str
-    enrolled: bool
-    enabled: bool
-    draining: bool
-    online: bool
-    lps: float | None
-    pace_seconds: float
-    in_flight: int
-    capacity: int
-    quota_used: Windows
-    quota_limits: Windows
-    parts_left: int | None
-    recipients_used: int
-    recipients_limit: int
-    recipients_left: int | None
-    rest_seconds: float
-    resting_until: float | None
-    account: str
-    shared: bool
-    device: str
-    sim: int
-    consecutive_failures: int
-    tripped_until: float | None
-    failure_share: float
-    seconds_to_sent: float
-    sent: int
-    failed: int
-    reliability: float | None
-    tests: int
-
-
 class SeedTest(msgspec.Struct, frozen=True, kw_only=True):
     """A reliability test. Times are Unix seconds, null while they are not known; `status`: pending, success, timedout.
 
@@ -290,12 +236,17 @@ class LaneView(msgspec.Struct, frozen=True):
 
 
 class QueueState(msgspec.Struct, frozen=True, kw_only=True):
-    """`parked`: messages that wait for a seed, by lot (carrier or country). `open`: messages that are not settled."""
+    """`parked`: messages that wait for a seed, by lot (carrier or country). `open`: messages that are not settled. `inbound`: SMS that came
+    in and wait on the queue seedrouter.inbound. `webhooks_waiting`: deliveries that are still to be made; `webhooks_dead`: given up.
+    """
 
     lanes: dict[Lane, LaneView]
     dead_letters: int
     parked: dict[str, int]
     open: int
+    inbound: int
+    webhooks_waiting: int
+    webhooks_dead: int
 
 
 class Portability(Body, frozen=True):

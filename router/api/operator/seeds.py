@@ -7,40 +7,21 @@ from litestar import Request, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import asdict, replace
 
-from router.api.operator.amqp_phones import SeedNew, SeedShown, SeedToEnrol, planned_queue, queue_fields, take_up
-from router.api.operator.schemas import QuotaBody, SeedChange, SeedTest, Windows
+from router.api.operator.amqp_phones import SeedNew, SeedShown, SeedToEnrol, queue_fields
+from router.api.operator.schemas import QuotaBody, SeedChange, SeedTest
 from router.api.parts import parts_of
-from router.domain.carriers import canonical_carrier, carrier_name
+from router.domain.carriers import canonical_carrier
 from router.domain.errors import NotFound
 from router.domain.reliability import Probe
-from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed
-
-
-def _fields(seed: Seed, now: float, rules: Rules) -> dict[str, Any]:
-    tripped_until, resting_until = seed.tripped_until(rules), seed.resting_until()
-    recipients_limit = seed.recipients_limit(rules)
-    return {
-        "imsi": seed.id, "msisdn": seed.msisdn, "type": seed.kind, "carrier": seed.carrier,
-        "carrier_name": carrier_name(seed.carrier) if seed.carrier else "", "country": seed.country, "enrolled": seed.enrolled,
-        "enabled": seed.enabled, "draining": seed.draining, "online": seed.is_online(now, rules), "lps": seed.lps or None,
-        "pace_seconds": seed.pace_seconds or rules.pace_seconds, "in_flight": seed.in_flight, "capacity": seed.capacity(rules),
-        "quota_used": Windows(*seed.used), "quota_limits": Windows(*seed.quota_limits(rules)),
-        "consecutive_failures": seed.consecutive_failures, "tripped_until": tripped_until if tripped_until > now else None,
-        "failure_share": round(seed.failure_share(), 4), "seconds_to_sent": seed.seconds_to_sent,
-        "sent": seed.sent, "failed": seed.failed, "account": seed.account, "shared": seed.shared, "device": seed.device, "sim": seed.sim,
-        "parts_left": seed.quota_left(rules) if any(seed.quota_limits(rules)) else None,
-        "recipients_used": seed.recipients_used, "recipients_limit": recipients_limit,
-        "recipients_left": max(0, recipients_limit - seed.recipients_used) if recipients_limit else None,
-        "rest_seconds": seed.rest_seconds, "resting_until": resting_until if resting_until > now else None,
-        "reliability": seed.reliability if seed.probes else None, "tests": seed.probes,
-    }  # fmt: skip
+from router.services.enrolment import ToEnrol
+from router.services.seed_view import seed_view
 
 
 async def _view(request: "Request[Any, Any, Any]", seed: Seed) -> SeedShown:
     parts = parts_of(request)
     at_rabbitmq = await queue_fields(parts)
-    return SeedShown(**_fields(seed, parts.clock.now(), parts.settings.rules()), **at_rabbitmq.get(seed.id, {}))
+    return SeedShown(**asdict(seed_view(seed, parts.clock.now(), parts.settings.rules())), **at_rabbitmq.get(seed.id, {}))
 
 
 def _quota(given: QuotaBody | None, before: Quota) -> Quota | None:
@@ -53,21 +34,15 @@ def _quota(given: QuotaBody | None, before: Quota) -> Quota | None:
 async def enrol(request: "Request[Any, Any, Any]", data: SeedToEnrol) -> SeedNew:
     """Makes a seed dispatchable and gives it a new token; an older one is void."""
     parts = parts_of(request)
-    if data.account:
-        await parts.admin.get(data.account)
-    place = await planned_queue(parts, data)
-    seed, token = await parts.seeds.enrol(
-        data.imsi,
-        msisdn=data.msisdn or "",
-        carrier=data.carrier or "",
-        pace_seconds=data.pace_seconds or 0.0,
-        quota=_quota(data.quota, Quota()),
-        account=data.account or "",
-        shared=data.shared is not False,
-    )
-    await take_up(parts, data, place)
+    asked = ToEnrol(
+        imsi=data.imsi, msisdn=data.msisdn or "", carrier=data.carrier or "", pace_seconds=data.pace_seconds or 0.0,
+        quota=_quota(data.quota, Quota()) or Quota(), account=data.account or "", shared=data.shared is not False,
+        protocol=data.protocol, subscription_id=data.subscription_id, calling_code=data.calling_code, project=data.project,
+    )  # fmt: skip
+    seed, token = await parts.enrolment.enrol(asked)
     at_rabbitmq = await queue_fields(parts)
-    return SeedNew(**_fields(seed, parts.clock.now(), parts.settings.rules()), token=token, **at_rabbitmq.get(seed.id, {}))
+    view = seed_view(seed, parts.clock.now(), parts.settings.rules())
+    return SeedNew(**asdict(view), token=token, **at_rabbitmq.get(seed.id, {}))
 
 
 @get("/seeds")
@@ -77,7 +52,7 @@ async def list_seeds(request: "Request[Any, Any, Any]", online: bool | None = No
     now, rules = parts.clock.now(), parts.settings.rules()
     at_rabbitmq = await queue_fields(parts)
     return [
-        SeedShown(**_fields(seed, now, rules), **at_rabbitmq.get(seed.id, {}))
+        SeedShown(**asdict(seed_view(seed, now, rules)), **at_rabbitmq.get(seed.id, {}))
         for seed in await parts.seeds.every()
         if online in (None, seed.is_online(now, rules)) and (carrier is None or seed.carrier == canonical_carrier(carrier))
     ]

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Request, Response, Router, get, post, route
 
+from router.api.base_url import base_url
 from router.api.parts import Parts, bearer_of, parts_of
-from router.api.relaysms.base_url import base_url
 from router.api.relaysms.cors import PREFLIGHT, PUBLIC
 from router.api.relaysms.pages import Page, page_of
 from router.domain.countries import country_name, country_of_name

@@ -21,8 +21,8 @@ import structlog
 from litestar import Request, Response, Router, WebSocket, get, post, route, websocket
 from litestar.exceptions import WebSocketDisconnect
 
+from router.api.base_url import base_url
 from router.api.parts import Parts, parts_of
-from router.api.relaysms.base_url import base_url
 from router.api.relaysms.cors import PREFLIGHT, PUBLIC
 from router.api.relaysms.errors import TEXT, error_response
 from router.domain.errors import Invalid, NotFound, Unauthorized, Unavailable

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from router.domain import lifecycle
 from router.domain.account import Account, KeyCredential
+from router.domain.fraud import Usual
+from router.domain.prefix_blocks import Block
 from router.domain.submission_request import NewSubmission
 from router.domain.sync import SyncRules
 from router.domain.webhooks import Webhook
@@ -24,6 +26,7 @@ from router.services.submissions import Submissions
 from router.services.transitions import Step
 from router.store.accounts import hash_key
 from router.store.deliveries import Delivery
+from router.store.fraud import Learned, StoredBlock
 from router.store.parking import EMPTY_SECONDS, Parking
 from router.store.sync import Claim
 from tests.integration.queue.kit import Collecting, until
@@ -160,6 +163,7 @@ async def test_one_hash_tag(life: Life, calls: CallsSeen) -> None:
     await _of_a_delivery(life, account)
     await _of_a_synchronisation(life)
     await _of_a_test(life)
+    await _of_a_prefix(life)
     await ask(life.store, lambda batch: life.store.amqp_phones.lead(batch, "a relay", 5.0))
 
     included = {"usage", "admission", "delivery_lib"}
@@ -195,6 +199,19 @@ async def _of_a_test(life: Life) -> None:
     await reliability.start(IMSI)
     life.clock.advance(life.rules.probe_seconds + 1)
     await TestResults(life.store, life.clock, life.rules).run_due()
+
+
+async def _of_a_prefix(life: Life) -> None:
+    """It is blocked, and a minute is learned."""
+    fraud = life.store.fraud
+    await ask(life.store, lambda batch: fraud.change(batch, "+21366123", StoredBlock(), a_block("+21366123")))
+    await ask(life.store, lambda batch: fraud.learn(batch, None, Learned(0, 0), {"+21366123": Usual()}))
+
+    assert ["+21366123"] == list(await fraud.blocks(life.store.batch()))
+
+
+def a_block(prefix: str) -> Block:
+    return Block(prefix=prefix, carrier="60301", reason="operator", why="", since=NOW, until=None, by="operator")
 
 
 async def _of_a_phone(life: Life, account: Account) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from router.domain.errors import Invalid
 from router.domain.segments import Segments, count_segments
-from router.domain.templates import Template, check_template, render, warnings
+from router.domain.templates import Template, check_template, preview, render, warnings
 
 LOGIN = Template(key="login", text="Votre code : {code}. Valable {minutes} min.")
 
@@ -145,3 +145,14 @@ def test_any_text_is_sound_or_refused(text: str) -> None:
 
     assert "{" not in render(template, "123456")
     assert "}" not in render(template, "123456")
+
+
+def test_preview() -> None:
+    """A sample with the digits in order; what forces UCS-2 is named once; what is unsound is refused."""
+    plain, accented = preview(changed(text="{code}!", code_length=10)), preview(changed(text="ê {code} ê ü"))
+
+    assert ("1234567890!", "gsm7", "", []) == (plain.text, plain.segments.encoding, plain.forcing, plain.warnings)
+    assert ("ê 123456 ê ü", "ucs2", "ê") == (accented.text, accented.segments.encoding, accented.forcing)
+    assert warnings(changed(text="ê {code} ê ü")) == accented.warnings
+    with pytest.raises(Invalid):
+        preview(changed(text="none"))

@@ -1,7 +1,7 @@
--- May a password be tried for this account? It is counted as wrong before it is checked, so that many at once are no more tries; one that
--- is right takes both keys away.
--- KEYS[1] sync:{account}:wrong     sorted set: try -> when
--- KEYS[2] sync:{account}:locked    string, as long as no password is tried
+-- May a secret be tried? It is counted as wrong before it is checked, so that many at once are no more tries; one that is right takes both
+-- keys away.
+-- KEYS[1] sync:{account}:wrong, or console:{logins}:wrong:<who>      sorted set: try -> when
+-- KEYS[2] sync:{account}:locked, or console:{logins}:locked:<who>    string, as long as none is heard
 -- ARGV    1 name of the try, empty = only asks, 2 now, 3 wrong ones that lock, 4 seconds in which they count, 5 seconds of the lock
 -- Answers 0, or the milliseconds until the lock ends.
 local left = redis.call('PTTL', KEYS[2])
