@@ -33,9 +33,11 @@ def backup(
 ) -> None:
     """Copy all that the store holds at this moment into an RDB file, while everything goes on. The secrets are not in it."""
     from router.cli.config import load_settings
+    from router.cli.logs import configure_logs
     from router.redis_dump import CopyFailed, fetch
 
     settings = load_settings(data=data, redis_url=redis_url)
+    configure_logs(settings.log_format, settings.log_level)
     settings = settings.model_copy(update={"redis_url": settings.redis_url or _embedded_url(settings)})
     with _client(settings) as client:
         _run(settings, _secrets(settings), lambda restoring: restoring.note_made())
@@ -74,6 +76,7 @@ def restore(
 ) -> None:
     """Put a backup into an empty Redis while no role runs, and end what was open in it, since it may have been sent in the meantime."""
     from router.cli.config import check_urls, load_settings
+    from router.cli.logs import configure_logs
     from router.data_folder import lock_data
     from router.embedded import EmbeddedRedis
 
@@ -81,6 +84,7 @@ def restore(
         raise CliError("give the file of a backup, or --loaded where Redis has it already")
     settings = load_settings(data=data, redis_url=redis_url)
     check_urls(settings)
+    configure_logs(settings.log_format, settings.log_level)
     if settings.redis_url:
         _print(_restore(settings, file, resume=resume), resume=resume)
         return

@@ -15,6 +15,7 @@ import redis
 
 from router.embedded import EmbeddedRedis
 from router.secrets import load_secrets
+from router.store.restoring import UNFINISHED_KEY
 from tests.servers import Server, folder
 from tests.stack import Stack, TestPhone, wait_for
 
@@ -189,11 +190,13 @@ def test_moved_to_another_redis_all_goes_on(server: Server, empty: Server, data:
 @pytest.mark.timeout(120)
 def test_the_embedded_redis(tmp_path: Path, data: Path) -> None:
     """From one data folder into another, with its secrets; a folder that is not empty, or whose secrets are others, is refused."""
-    file, other, stranger = tmp_path / "backup.rdb", tmp_path / "other", tmp_path / "stranger"
+    file, piped, other, stranger = (tmp_path / name for name in ("backup.rdb", "piped.rdb", "other", "stranger"))
     with EmbeddedRedis(data) as server, redis.Redis.from_url(server.url) as client:
         client.config_set("repl-diskless-sync-delay", "0")
         client.set("anything", "1")
         seedrouter("backup", str(file), data=data)
+        command = [sys.executable, "-m", "router.cli.main", "backup", "-", "--data", str(data)]
+        piped.write_bytes(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
     for made, secrets in ((other, data / "secrets.json"), (stranger, None)):
         made.mkdir(mode=0o700)
         if secrets is None:
@@ -203,9 +206,8 @@ def test_the_embedded_redis(tmp_path: Path, data: Path) -> None:
             (made / "secrets.json").chmod(0o600)
     told = seedrouter("restore", str(file), data=other)
     full = seedrouter("restore", str(file), data=other, fails=True)
-    wrong = seedrouter("restore", str(file), data=stranger, fails=True)
+    wrong = seedrouter("restore", str(piped), data=stranger, fails=True)
     without = seedrouter("restore", str(file), data=tmp_path / "without", fails=True)
-    refused = seedrouter("up", "--port", "0", data=stranger, fails=True)
     with EmbeddedRedis(other) as server, redis.Redis.from_url(server.url) as client:
         found = client.get("anything")
 
@@ -214,7 +216,22 @@ def test_the_embedded_redis(tmp_path: Path, data: Path) -> None:
     assert "not empty" in full
     assert "another seal key" in wrong
     assert "not given, and not in" in without
+
+
+@pytest.mark.parametrize("role", ["api", "dispatcher"])
+def test_no_role_starts_before_a_restore_has_come_to_its_end(role: str, empty: Server, data: Path) -> None:
+    """It would send again what the backup holds as open. `restore --loaded` finishes it."""
+    with empty.client() as client:
+        client.set(UNFINISHED_KEY, "1")
+    url = ("--redis-url", empty.stock_url)
+    refused = seedrouter(role, *url, data=data, fails=True)
+    told = seedrouter("restore", "--loaded", *url, data=data)
+    with empty.client() as client:
+        left = client.exists(UNFINISHED_KEY)
+
     assert "has not come to an end" in refused
+    assert "0 messages that were not sent then have failed" in told
+    assert 0 == left
 
 
 @pytest.mark.timeout(120)
