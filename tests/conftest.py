@@ -28,7 +28,8 @@ settings.load_profile("ci" if IN_CI else "default")
 _LONGEST = (
     "test_torture.py", "test_topologies.py", "test_smsgate_simulator.py", "test_kill.py", "test_flow.py", "test_bench.py",
     "test_kombu_suite.py", "test_gatewire_sdk.py", "test_consumer.py", "test_rabbitmq.py", "test_courier.py", "test_queue_kill.py",
-    "test_amqp_phones.py", "test_relaysms_sync.py", "test_prometheus.py", "test_stop_start.py", "test_compose.py", "test_overview.py",
+    "test_amqp_phones.py", "test_relaysms_sync.py",
+    "test_stop_start.py", "test_compose.py", "test_backup.py", "test_prometheus.py", "test_overview.py",
     "test_top.py", "test_login.py", "test_rules.py", "test_console_security.py", "test_dead.py", "test_accounts.py", "test_fraud.py",
 )  # fmt: skip
 """Files that take longest. Run side by side with others, they come first: else the last of them runs alone."""

@@ -149,9 +149,11 @@ class Console:
         page.on("response", on_response)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Debian's Chromium, without a window. Of a module, not of the session: while Playwright is open, its event loop counts as running, and
+    no other test of the process could run one.
+    """
     program = require(shutil.which("chromium"), "chromium (Debian: apt install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])

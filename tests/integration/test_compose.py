@@ -1,5 +1,6 @@
 """docker-compose.yml, Caddy in front of the api, and the systemd units: what can be run of them without docker is run."""
 
+import json
 import os
 import shutil
 import ssl
@@ -186,6 +187,27 @@ def streams(compose: Compose) -> int:
     return found
 
 
+def test_an_api_that_is_told_to_stop_goes_on_for_a_moment(compose: Compose, world: httpx.Client) -> None:
+    """It says that it leaves while it still answers; when it has gone, nobody has been refused, and it comes back."""
+    api = compose.services["api-2-1"]
+    own = f"http://127.0.0.1:{api.port}"
+    assert api.process is not None
+    before = httpx.get(f"{own}/health/serving", trust_env=False).status_code
+    api.process.send_signal(api.signal)
+    wait_for(lambda: httpx.get(f"{own}/health/serving", trust_env=False).status_code == 503, "the api to say that it leaves")
+    still = httpx.get(f"{own}/health/live", trust_env=False).status_code
+    answers: set[int] = set()
+    while api.process.poll() is None:
+        answers.add(world.post("/api/v1/send-otp", json={"phone": "+213661000222"}).status_code)
+    code = api.process.wait(api.grace_seconds)
+    api.start()
+    api.wait_until_healthy()
+
+    assert (200, 200) == (before, still)
+    assert {401} == answers
+    assert 0 == code
+
+
 def test_health_tells_a_role_that_is_not_well(compose: Compose) -> None:
     """The check of a role that does not answer fails, so that it says something."""
     service = compose.add("relay")[0]
@@ -211,6 +233,20 @@ def test_a_changed_caddyfile_is_loaded_without_a_gap(compose: Compose, world: ht
     assert 0 == reloaded.returncode, reloaded.stderr
     assert caddy.process is not None
     assert caddy.process.poll() is None
+
+
+def test_the_caddyfile_by_its_defaults(tmp_path: Path) -> None:
+    """As docs/phones.md has it: one api on this machine, and no option that would hold event streams back, or keep those of the gone."""
+    command = [program_of("caddy"), "adapt", "--config", str(ROOT / "deploy" / "Caddyfile"), "--adapter", "caddyfile"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "SEEDROUTER_NAME": "router.example.org"}
+    adapted = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    servers = json.loads(adapted)["apps"]["http"]["servers"].values()
+
+    assert {(":443",), ("127.0.0.1:8090",)} == {tuple(server["listen"]) for server in servers}
+    assert adapted.count('"dial":"127.0.0.1:8080"') == adapted.count('"handler":"reverse_proxy"') == 3
+    assert "flush_interval" not in adapted
+    assert '"encode"' not in adapted
+    assert '"router.example.org"' in adapted
 
 
 def test_without_an_api_clients_are_told_to_come_again(tmp_path: Path) -> None:
