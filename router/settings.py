@@ -261,6 +261,11 @@ class Settings(BaseSettings):
     fraud_spare_seconds: int = _fraud("spare_seconds", "a prefix that an operator freed is not blocked for so long", ge=0, le=31 * 86400)
     fraud_plain: bool = _fraud("plain", "judge plain SMS as well as codes: by velocity and sequence, since nothing of them comes back")
 
+    drain_seconds: float = Field(
+        default=0.0, ge=0, le=300,
+        description="an api that is told to stop goes on for so long, and /health/serving says 503: a proxy sends the next ones elsewhere",
+    )  # fmt: skip
+
     # Webhooks
     max_webhooks: int = Field(default=50, ge=1, le=1000, description="webhooks an account may have")
     webhook_allow_http: bool = Field(default=False, description="webhooks may be plain http: what they are told can be read on the way")

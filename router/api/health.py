@@ -23,11 +23,18 @@ async def live() -> Health:
     return Health("pass", {})
 
 
+@get("/health/serving")
+async def serving(request: "Request[Any, Any, Any]") -> "Response[Health]":
+    """For a proxy with several api processes: 503 from when this one is told to stop. It says nothing of the store, which they share."""
+    leaving = parts_of(request).leaving.is_set()
+    return Response(Health("fail" if leaving else "pass", {}), status_code=503 if leaving else 200)
+
+
 @get("/health/ready")
 async def ready(request: "Request[Any, Any, Any]") -> "Response[Health]":
     """It can accept messages: the store answers, and it is not stopping. 503 otherwise."""
     parts = parts_of(request)
-    checks = {"store": "pass", "running": "fail: stopping" if parts.closing.is_set() else "pass"}
+    checks = {"store": "pass", "running": "fail: stopping" if parts.leaving.is_set() else "pass"}
     try:
         await parts.store.time()
     except Unavailable as error:
@@ -42,4 +49,4 @@ async def metrics() -> "Response[bytes]":
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-router = Router("/", route_handlers=[live, ready, metrics], tags=["Health"])
+router = Router("/", route_handlers=[live, serving, ready, metrics], tags=["Health"])

@@ -106,8 +106,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     fraud: Fraud
     console: Console
     queue_view: QueueView
+    leaving: asyncio.Event
+    """Set when the process is told to stop: it goes on for `drain_seconds`, and proxies are told to go elsewhere."""
     closing: asyncio.Event
-    """Set when the process is told to stop: long-polls end."""
+    """Set when the process stops: long-polls end."""
 
     def check_operator(self, token: str) -> None:
         """Raises `Unauthorized`."""
@@ -214,6 +216,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         fraud=Fraud(store, base.statistics, clock, settings.fraud_rules(), presence),
         console=Console(store, clock, settings, secrets.operator_token),
         queue_view=QueueView(store, base.publisher, inbound, settings.redis_url),
+        leaving=asyncio.Event(),
         closing=closing,
     )
 

@@ -3,6 +3,7 @@
 uvicorn over granian: an open long-poll is a sign of life, and a client that leaves must be noticed at once (docs/architecture.md).
 """
 
+import asyncio
 import logging
 import signal
 import socket
@@ -32,13 +33,29 @@ class _Server(uvicorn.Server):
     """uvicorn, which also tells the open long-polls that it is stopping: else they would hold it up until their time is over."""
 
     parts: Parts | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    drain_seconds = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A proxy takes a moment to notice, and what it sent to a closed port in that moment would be lost to its client: so the first
+        signal begins `drain_seconds`, in which all goes on as before. A second one ends them.
+        """
+        if self.parts is None or self.loop is None:
+            super().handle_exit(sig, frame)
+        elif self.drain_seconds and not self.parts.leaving.is_set():
+            self.parts.leaving.set()
+            # As SIGTERM: uvicorn takes a second SIGINT for a wish to drop everything
+            self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_seconds, self._end, signal.SIGTERM)
+        else:
+            self._end(sig)
+
+    def _end(self, sig: int) -> None:
         if self.parts is not None:
+            self.parts.leaving.set()
             self.parts.closing.set()
             self.parts.outbox.waiters.wake_all()
             self.parts.sync_sockets.stop()
-        super().handle_exit(sig, frame)
+        super().handle_exit(sig, None)
 
 
 def serve(settings: Settings, secrets: Secrets) -> int:
@@ -90,6 +107,8 @@ def _listen(config: uvicorn.Config) -> socket.socket:
 
 def _introduce(app: Any, server: _Server, settings: Settings) -> None:
     server.parts = app.state["parts"]
+    server.loop = asyncio.get_running_loop()
+    server.drain_seconds = settings.drain_seconds
     collect_less()
     if settings.open_seeds:
         _log.warning("seeds.open", hint="any seed that pings is given messages; for closed networks only")
