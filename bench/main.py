@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from bench import accept, backlog, dispatch, flow, kill, latency, queue, streams
+from bench.routing.main import run_bench as run_routing
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -25,6 +26,7 @@ BENCHES: dict[str, Bench] = {
     "latency": Bench(latency.run, ("--seconds", "8", "--find-seconds", "5")),
     "streams": Bench(streams.run, ("--phones", "200", "--seconds", "5")),
     "backlog": Bench(backlog.run, ("--messages", "50000", "--dispatched", "5000", "--runs", "1")),
+    "routing": Bench(run_routing, ("--fleet", "dz-50", "--cost")),
     "kill": Bench(kill.run, ("--messages", "2000", "--kills", "4", "--broker", "ours")),
 }
 """The order is that of `all`."""

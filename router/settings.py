@@ -287,7 +287,11 @@ class Settings(BaseSettings):
 
     # The rules' own
     lease_seconds: float = _rule("lease_seconds", "how long a seed may take to give a message to the radio", gt=0, le=600)
-    skew_seconds: float = _rule("skew_seconds", "added to a lease's end before another seed may send", ge=0, le=600)
+    skew_seconds: float = _rule(
+        "skew_seconds", "added to a lease's end before another seed may send, where a phone goes by its clock", ge=0, le=600
+    )
+    ask_seconds: float = _rule("ask_seconds", "so long before its lease ends a phone that tells afterwards is asked", ge=0, le=600)
+    asked_skew_seconds: float = _rule("asked_skew_seconds", "the same for a seed that asks the router before it sends", ge=0, le=600)
     unknown_skew_seconds: float = _rule(
         "unknown_skew_seconds", "what the clock of an SMSGate phone that has not reported yet may be off by", ge=0, le=3600
     )
@@ -307,6 +311,11 @@ class Settings(BaseSettings):
     )
     policy: Policy = _rule("policy", "how a seed is chosen")
     choices: int = _rule("choices", "random candidates that `balanced` compares", ge=1, le=50)
+    even_score: float = _rule("even_score", "scores no further apart are even: the seed that was idle longest is chosen", ge=0, le=100)
+    slowness_weight: float = _rule("slowness_weight", "what each second from hand-over to sent adds to a seed's score", ge=0, le=100)
+    silence_weight: float = _rule(
+        "silence_weight", "what each second without a sign of life adds to a seed's score, beyond its usual pause", ge=0, le=100
+    )
     cross_carrier: bool = _rule("cross_carrier", "may another carrier's seed of the same country serve?")
     accept_when: AcceptWhen = _rule(
         "accept_when", "where a seed must be online for a message to be accepted: its carrier, its country, or nowhere"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from router import metrics
+from router.domain.choosing import Chooser
 from router.domain.directory import Directory
 from router.domain.selection import FailoverBudget
 from router.queue.consumer import BatchConsumer, DeadReason
@@ -29,8 +30,6 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _HEARD_PER_LOOK = 1000
 _OBSERVE_EVERY_SECONDS = 1.0
 _SEEDS_PER_OBSERVED_SECOND = 10_000
-_FRUITLESS_SECONDS = 0.5
-"""A parking lot none of whose first messages could leave is left alone for so long."""
 
 
 class Dispatcher:
@@ -43,9 +42,9 @@ class Dispatcher:
         self._prefetch = wiring.settings.prefetch
         self._directory = Directory(rules)
         self._fleet = FleetCopy(store, self._directory, clock, rules)
-        self._dispatch = Dispatch(store, wiring.transitions, self._directory, FailoverBudget(rules), clock, rules)
+        self._chooser = Chooser(self._directory, FailoverBudget(rules), rules)
+        self._dispatch = Dispatch(store, wiring.transitions, self._chooser, clock)
         self._looking = asyncio.Lock()
-        self._left_alone_until: dict[str, float] = {}
         self._observe_at = 0.0
 
     async def handle(self, entries: Sequence[Entry]) -> Mapping[str, DeadReason]:
@@ -75,13 +74,9 @@ class Dispatcher:
 
     async def _empty(self, lot: str, waiting: int) -> None:
         now = self._clock.now()
-        if now < self._left_alone_until.get(lot, 0.0):
-            return
-        if not self._directory.ready(lot, now):
-            return
-        looked, parked = await self._dispatch.run_parked(lot, min(waiting, self._prefetch))
-        if looked == parked:
-            self._left_alone_until[lot] = now + _FRUITLESS_SECONDS
+        if self._chooser.is_worth_a_look(lot, now):
+            looked, parked = await self._dispatch.run_parked(lot, min(waiting, self._prefetch))
+            self._chooser.looked(lot, now, in_vain=looked == parked)
 
     async def observe(self) -> None:
         """Sets the gauges of the fleet, and tells of it: it has to be walked, so for a large one more seldom."""

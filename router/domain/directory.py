@@ -12,6 +12,7 @@ Rejected: filtering the whole carrier per message (linear in the fleet), and a s
 
 import heapq
 import random
+from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -24,6 +25,7 @@ from router.domain.pools import Pool, make_pool
 from router.domain.rules import Rules
 from router.domain.seed import Seed, pool_of
 from router.domain.selection import Choice, Need, Reason, choose_seed, why_not
+from router.domain.standing import Standings
 
 LOOKS = 64
 """Candidates looked at per message at the most, where a pool holds many that this one message cannot use."""
@@ -43,11 +45,12 @@ class Directory:
     def __init__(self, rules: Rules, rng: random.Random | None = None) -> None:
         self._rules = rules
         self._rng = rng or random.Random()
-        self._seeds: dict[str, Seed] = {}
-        self._read_at: dict[str, float] = {}
+        self._standings = Standings(rules)
+        self._read_at = array("d")
+        """By slot: when the store was last asked."""
+        self._listed: list[tuple[Pool, ...]] = []
+        """By slot: where a seed is while it is ready."""
         self._pools: dict[str, Pool] = {}
-        self._listed: dict[str, tuple[Pool, ...]] = {}
-        """Where a seed is while it is ready."""
         self._tuples: dict[tuple[str, ...], tuple[Pool, ...]] = {}
         """The same pools are one object for all their seeds."""
         self._shared: dict[str, dict[str, None]] = {}
@@ -55,22 +58,23 @@ class Directory:
         self._own: dict[str, dict[str, str]] = {}
         """The carriers of an account's own seeds, with their country."""
         self.loads = Loads()
-        self._probes: list[tuple[float, str]] = []
-        self._probe_at: dict[str, float] = {}
+        self._probes: list[tuple[float, int]] = []
+        self._probe_at: dict[int, float] = {}
 
     def __len__(self) -> int:
-        return len(self._seeds)
+        return len(self._standings)
 
     def __repr__(self) -> str:
         pools = ", ".join(f"{name}: {len(pool)}" for name, pool in sorted(self._pools.items()) if parse_lot(name).carrier)
-        return f"<Directory {len(self._seeds)} seeds; ready {pools or 'none'}>"
+        return f"<Directory {len(self)} seeds; ready {pools or 'none'}>"
 
     def get(self, seed_id: str) -> Seed | None:
-        return self._seeds.get(seed_id)
+        slot = self._standings.slot(seed_id)
+        return None if slot is None else self._standings.seeds[slot]
 
     def seeds(self) -> Iterator[Seed]:
         """All that were ever heard of since this process began."""
-        return iter(self._seeds.values())
+        return iter(self._standings)
 
     def owns(self, account: str) -> bool:
         """Was a seed ever heard of that serves this account only?"""
@@ -78,14 +82,17 @@ class Directory:
 
     def update(self, seed: Seed, now: float) -> None:
         """What the store knows of a seed now; the latest word wins."""
-        known = self._seeds.get(seed.id)
-        if known is None or _belongs_elsewhere(known, seed):
-            for pool in self._listed.get(seed.id, ()):
-                pool.remove(seed.id)
-            self._listed[seed.id] = self._pools_of(seed)
-        self._seeds[seed.id] = seed
-        self._read_at[seed.id] = now
-        self._place(seed, now)
+        known = self.get(seed.id)
+        slot = self._standings.put(seed)
+        if known is None:
+            self._listed.append(self._pools_of(seed))
+            self._read_at.append(now)
+        elif _belongs_elsewhere(known, seed):
+            for pool in self._listed[slot]:
+                pool.remove(slot)
+            self._listed[slot] = self._pools_of(seed)
+        self._read_at[slot] = now
+        self._place(slot, now)
 
     def _pools_of(self, seed: Seed) -> tuple[Pool, ...]:
         if seed.carrier and seed.shared:
@@ -99,31 +106,44 @@ class Directory:
 
     def heard(self, seed_id: str, at: float) -> bool:
         """A sign of life, and nothing else is known to have changed. False where it has to be read: it is not among the ready."""
-        seed = self._seeds.get(seed_id)
-        if seed is None or not self._is_ready(seed_id):
+        slot = self._standings.slot(seed_id)
+        if slot is None or not self._is_ready(slot):
             return False
-        if any(seed.used) and at - self._read_at[seed_id] >= _USED_KEPT_SECONDS and any(seed.quota_limits(self._rules)):
+        seed = self._standings.seeds[slot]
+        if any(seed.used) and at - self._read_at[slot] >= _USED_KEPT_SECONDS and any(seed.quota_limits(self._rules)):
             # What it sent an hour ago may count no more
             return False
         seed.lps = at
-        for pool in self._listed[seed_id]:
-            pool.add(seed)
+        self._standings.heard(slot, at)
+        for pool in self._listed[slot]:
+            pool.add(slot, at)
         return True
 
-    def _is_ready(self, seed_id: str) -> bool:
-        pools = self._listed[seed_id]
-        return bool(pools) and seed_id in pools[0]
+    def _is_ready(self, slot: int) -> bool:
+        pools = self._listed[slot]
+        return bool(pools) and slot in pools[0]
 
     def reserve(self, seed_id: str, parts: int, now: float = 0.0) -> None:
         """Counts what this dispatcher has just given to a seed, so that the next choice sees it before the store is read again."""
-        seed = self._seeds[seed_id]
+        slot = self._standings.slot(seed_id)
+        if slot is None:
+            raise KeyError(seed_id)
+        self._give(slot, parts, now)
+
+    def take(self, choice: Choice, parts: int, now: float) -> None:
+        """The same for what was chosen here."""
+        self._give(choice.slot, parts, now)
+
+    def _give(self, slot: int, parts: int, now: float) -> None:
+        seed = self._standings.seeds[slot]
         seed.in_flight += parts
-        self.loads.add(seed_id, now)
+        self.loads.add(seed.id, now)
         seed.used = (seed.used[0] + parts, seed.used[1] + parts, seed.used[2] + parts)
         if seed.rest_seconds > 0:
             seed.last_given_at = max(seed.last_given_at, now)
-        for pool in self._listed[seed_id]:
-            pool.used(seed_id)
+        self._standings.given(slot)
+        for pool in self._listed[slot]:
+            pool.used(slot)
 
     def find(self, need: Need, now: float) -> Choice:
         """The seed for a message: of the group it is bound to; else the account's own and then the shared ones, on-net first, then, if
@@ -133,8 +153,8 @@ class Directory:
         wanted = demands_of(need) if need.is_special else ""
         if need.only:
             if need.only.startswith(ONE_SEED):
-                known = self._seeds.get(need.only[1:])
-                return self._choose_among([known] if known is not None else [], need, now)
+                known = self._standings.slot(need.only[1:])
+                return self._choose_among([] if known is None else [known], need, now)
             return self._choose(group(need.only, wanted), need, now)
         passed_over: dict[Reason, int] = {}
         if need.carrier:
@@ -173,7 +193,8 @@ class Directory:
         self._return_probes(now)
         about = parse_lot(lot)
         if about.seed:
-            return int(about.seed in self._seeds and self._is_ready(about.seed))
+            slot = self._standings.slot(about.seed)
+            return int(slot is not None and self._is_ready(slot))
         if about.is_group:
             return self._count(lot)
         names = list(self._homes(about.carrier, about.owner)) if about.carrier else []
@@ -190,45 +211,49 @@ class Directory:
             self._pools[name] = make_pool(self._rules.policy, self._rng)
         return self._pools[name]
 
-    def _place(self, seed: Seed, now: float) -> None:
+    def _place(self, slot: int, now: float) -> None:
+        seed = self._standings.seeds[slot]
         reason = why_not(seed, _easiest(seed), now, self._rules)
+        self._standings.note(slot, free=reason is None)
         if reason is not None:
-            self._take_out(seed, reason)
+            self._take_out(slot, reason)
             return
-        for pool in self._listed[seed.id]:
-            pool.add(seed)
+        for pool in self._listed[slot]:
+            pool.add(slot, seed.lps)
 
-    def _take_out(self, seed: Seed, reason: Reason) -> None:
-        for pool in self._listed[seed.id]:
-            pool.remove(seed.id)
+    def _take_out(self, slot: int, reason: Reason) -> None:
+        for pool in self._listed[slot]:
+            pool.remove(slot)
         if reason not in ("tripped", "resting"):
             return
+        seed = self._standings.seeds[slot]
         until = seed.tripped_until(self._rules) if reason == "tripped" else seed.resting_until()
-        if self._probe_at.get(seed.id) != until:
-            self._probe_at[seed.id] = until
-            heapq.heappush(self._probes, (until, seed.id))
+        if self._probe_at.get(slot) != until:
+            self._probe_at[slot] = until
+            heapq.heappush(self._probes, (until, slot))
 
     def _return_probes(self, now: float) -> None:
         while self._probes and self._probes[0][0] <= now:
-            until, seed_id = heapq.heappop(self._probes)
-            if self._probe_at.get(seed_id) == until:
-                del self._probe_at[seed_id]
-            self._place(self._seeds[seed_id], now)
+            until, slot = heapq.heappop(self._probes)
+            if self._probe_at.get(slot) == until:
+                del self._probe_at[slot]
+            self._place(slot, now)
 
     def _choose(self, name: str, need: Need, now: float) -> Choice:
         pool = self._pools.get(name)
         if pool is None:
             return Choice()
-        return self._choose_among(islice(map(self._seeds.__getitem__, pool.draw()), LOOKS), need, now)
+        return self._choose_among(islice(pool.draw(), LOOKS), need, now)
 
-    def _choose_among(self, candidates: Iterable[Seed], need: Need, now: float) -> Choice:
-        useless: list[Seed] = []
-        choice = choose_seed(candidates, need, now, self._rules, useless)
-        for seed in useless:
+    def _choose_among(self, candidates: Iterable[int], need: Need, now: float) -> Choice:
+        useless: list[int] = []
+        choice = choose_seed(candidates, self._standings, need, now, self._rules, useless)
+        for slot in useless:
             # Useless for this message, or for any?
+            seed = self._standings.seeds[slot]
             reason = why_not(seed, _easiest(seed), now, self._rules)
             if reason in _LEAVES_POOL:
-                self._take_out(seed, reason)
+                self._take_out(slot, reason)
         return choice
 
 

@@ -294,9 +294,16 @@ def _deadline(attempt: Attempt, rules: Rules) -> float:
     if attempt.state == "assigned":
         return attempt.assigned_at + rules.pickup_seconds
     if attempt.state == "handed":
-        margin = rules.skew_seconds if attempt.margin_seconds is None else attempt.margin_seconds
+        margin = rules.asked_skew_seconds if attempt.margin_seconds is None else attempt.margin_seconds
         return (attempt.lease_until or attempt.assigned_at) + margin
     return (attempt.radio_at or attempt.assigned_at) + rules.radio_seconds
+
+
+def _ask_at(attempt: Attempt, rules: Rules) -> float | None:
+    """When a seed that tells afterwards is to be asked: its word may be late or lost, and another seed must not begin for that alone."""
+    if attempt.state != "handed" or not attempt.tells_after or attempt.asked_at is not None or attempt.lease_until is None:
+        return None
+    return max(attempt.handed_at or 0.0, attempt.lease_until - rules.ask_seconds)
 
 
 def _timed_out(attempt: Attempt) -> tuple[AttemptState, str]:
@@ -318,6 +325,8 @@ def due(message: Message, now: float, rules: Rules, lane_head_at: float | None =
     released: tuple[Release, ...] = ()
     for attempt in message.open_attempts:
         if now < _deadline(attempt, rules):
+            if (ask_at := _ask_at(attempt, rules)) is not None and now >= ask_at:
+                message = _with_attempt(message, replace(attempt, asked_at=now))
             continue
         state, reason = _timed_out(attempt)
         blame: Outcome = "returned" if message.is_final else "silent"
@@ -367,7 +376,7 @@ def is_refund(message: Message) -> bool:
 
 def next_due(message: Message, rules: Rules) -> float | None:
     """When `due` (or settling) has something to do at the earliest; None when never again."""
-    times = [_deadline(attempt, rules) for attempt in message.open_attempts]
+    times = [_ask_at(attempt, rules) or _deadline(attempt, rules) for attempt in message.open_attempts]
     if not message.is_final:
         times.append(message.expires_at)
         if message.state == "pending" and message.parked_at is None:
@@ -377,6 +386,12 @@ def next_due(message: Message, rules: Rules) -> float | None:
     if untold := owed(message):
         times.append(max(happened_at(message, event) for event in untold) + SETTLE_LATER_SECONDS)
     return min(times, default=None)
+
+
+def asked(before: Message, after: Message) -> list[Attempt]:
+    """Whose phones are to be asked, since their leases end without a word."""
+    pairs = zip(before.attempts, after.attempts, strict=False)
+    return [new for old, new in pairs if new.asked_at is not None and old.asked_at is None]
 
 
 def recalled(before: Message, after: Message) -> list[Attempt]:

@@ -1,30 +1,30 @@
-"""The seeds of one carrier that could take a message right now, in the order that a policy looks at them."""
+"""The seeds of one carrier that could take a message right now, in the order that a policy looks at them. Seeds are told by their slots."""
 
 import random
+from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Protocol
 
 from router.domain.rules import Policy
-from router.domain.seed import Seed
 
 
 class Pool(Protocol):
-    """Seeds by id. Adding one that is there already brings it up to date."""
+    """Slots of seeds. Adding one that is there already brings it up to date."""
 
     def __len__(self) -> int: ...
 
-    def __contains__(self, seed_id: str) -> bool: ...
+    def __contains__(self, slot: int) -> bool: ...
 
-    def add(self, seed: Seed) -> None: ...
+    def add(self, slot: int, lps: float) -> None: ...
 
-    def remove(self, seed_id: str) -> None: ...
+    def remove(self, slot: int) -> None: ...
 
-    def used(self, seed_id: str) -> None:
+    def used(self, slot: int) -> None:
         """It was just given a message."""
 
-    def draw(self) -> Iterator[str]:
-        """Ids, one after the other, as far as the caller wants them; nothing may be added or removed meanwhile."""
+    def draw(self) -> Iterator[int]:
+        """Slots, one after the other, as far as the caller wants them; nothing may be added or removed meanwhile."""
         ...
 
 
@@ -44,107 +44,108 @@ def make_pool(policy: Policy, rng: random.Random) -> Pool:
 
 
 class RandomPool:
-    """Random order (`balanced`); everything in constant time: a removed id's place is taken by the last one."""
+    """Random order (`balanced`); everything in constant time: a removed slot's place is taken by the last one."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._ids: list[str] = []
-        self._places: dict[str, int] = {}
+        self._slots = array("I")
+        self._places: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._slots)
 
-    def __contains__(self, seed_id: str) -> bool:
-        return seed_id in self._places
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._places
 
-    def add(self, seed: Seed) -> None:
-        if seed.id not in self._places:
-            self._places[seed.id] = len(self._ids)
-            self._ids.append(seed.id)
+    def add(self, slot: int, lps: float) -> None:
+        if slot not in self._places:
+            self._places[slot] = len(self._slots)
+            self._slots.append(slot)
 
-    def remove(self, seed_id: str) -> None:
-        place = self._places.pop(seed_id, None)
+    def remove(self, slot: int) -> None:
+        place = self._places.pop(slot, None)
         if place is None:
             return
-        last = self._ids.pop()
-        if last != seed_id:
-            self._ids[place] = last
+        last = self._slots.pop()
+        if last != slot:
+            self._slots[place] = last
             self._places[last] = place
 
-    def used(self, seed_id: str) -> None:
+    def used(self, slot: int) -> None:
         """The order is random anyway."""
 
-    def draw(self) -> Iterator[str]:
-        ids, places, rng = self._ids, self._places, self._rng.random
-        met: set[str] = set()
+    def draw(self) -> Iterator[int]:
+        slots, places, rng = self._slots, self._places, self._rng.random
+        count = len(slots)
+        met: set[int] = set()
         # The first few of many: drawn without the work of putting each aside
-        while len(met) < _FEW < len(ids) // _FEW:
-            seed_id = ids[int(rng() * len(ids))]
-            if seed_id not in met:
-                met.add(seed_id)
-                yield seed_id
-        for first in range(len(ids)):
-            other = first + int(rng() * (len(ids) - first))
-            ids[first], ids[other] = ids[other], ids[first]
-            places[ids[first]], places[ids[other]] = first, other
-            if ids[first] not in met:
-                yield ids[first]
+        while len(met) < _FEW < count // _FEW:
+            slot = slots[int(rng() * count)]
+            if slot not in met:
+                met.add(slot)
+                yield slot
+        for first in range(count):
+            other = first + int(rng() * (count - first))
+            slots[first], slots[other] = slots[other], slots[first]
+            places[slots[first]], places[slots[other]] = first, other
+            if slots[first] not in met:
+                yield slots[first]
 
 
 class FreshestPool:
     """Latest ping first (`freshest`): a list kept sorted by last ping time."""
 
     def __init__(self) -> None:
-        self._order: list[tuple[float, str]] = []
-        self._lps: dict[str, float] = {}
+        self._order: list[tuple[float, int]] = []
+        self._lps: dict[int, float] = {}
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def __contains__(self, seed_id: str) -> bool:
-        return seed_id in self._lps
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._lps
 
-    def add(self, seed: Seed) -> None:
-        if self._lps.get(seed.id) != seed.lps:
-            self.remove(seed.id)
-            self._lps[seed.id] = seed.lps
-            insort(self._order, (seed.lps, seed.id))
+    def add(self, slot: int, lps: float) -> None:
+        if self._lps.get(slot) != lps:
+            self.remove(slot)
+            self._lps[slot] = lps
+            insort(self._order, (lps, slot))
 
-    def remove(self, seed_id: str) -> None:
-        lps = self._lps.pop(seed_id, None)
+    def remove(self, slot: int) -> None:
+        lps = self._lps.pop(slot, None)
         if lps is not None:
-            del self._order[bisect_left(self._order, (lps, seed_id))]
+            del self._order[bisect_left(self._order, (lps, slot))]
 
-    def used(self, seed_id: str) -> None:
+    def used(self, slot: int) -> None:
         """Being used makes nobody fresher."""
 
-    def draw(self) -> Iterator[str]:
-        for _, seed_id in reversed(self._order):
-            yield seed_id
+    def draw(self) -> Iterator[int]:
+        for _, slot in reversed(self._order):
+            yield slot
 
 
 class TurnPool:
     """Longest unused first (`round-robin`)."""
 
     def __init__(self) -> None:
-        self._order: dict[str, None] = {}
+        self._order: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def __contains__(self, seed_id: str) -> bool:
-        return seed_id in self._order
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._order
 
-    def add(self, seed: Seed) -> None:
-        self._order.setdefault(seed.id)
+    def add(self, slot: int, lps: float) -> None:
+        self._order.setdefault(slot)
 
-    def remove(self, seed_id: str) -> None:
-        self._order.pop(seed_id, None)
+    def remove(self, slot: int) -> None:
+        self._order.pop(slot, None)
 
-    def used(self, seed_id: str) -> None:
-        if seed_id in self._order:
-            del self._order[seed_id]
-            self._order[seed_id] = None
+    def used(self, slot: int) -> None:
+        if slot in self._order:
+            del self._order[slot]
+            self._order[slot] = None
 
-    def draw(self) -> Iterator[str]:
+    def draw(self) -> Iterator[int]:
         yield from self._order

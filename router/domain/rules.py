@@ -15,13 +15,17 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """All bounds in one value, handed to the pure functions of this package. Times are seconds."""
 
     # Leases and failover
-    lease_seconds: float = 8.0
-    """How long a seed may take to give a message to the radio, from hand-over. Short beats long (research: best of five)."""
-    skew_seconds: float = 2.0
-    """Added to a lease's end before another seed may send: what a phone's clock may be off by."""
+    lease_seconds: float = 5.0
+    """How long a seed may take to give a message to the radio, from hand-over. Short beats long (docs/routing.md)."""
+    skew_seconds: float = 1.0
+    """Added to a lease's end before another seed may send, where the phone goes by its own clock: what that may be off by, at the least."""
+    ask_seconds: float = 1.0
+    """So long before the end of its lease a phone that tells afterwards, and has said nothing yet, is asked."""
+    asked_skew_seconds: float = 0.5
+    """The same for a seed that asks before it sends: our clock decides there."""
     unknown_skew_seconds: float = 15.0
     """What the clock of a phone that has not reported yet may be off by, where it goes by its lease alone."""
-    pickup_seconds: float = 4.0
+    pickup_seconds: float = 3.0
     """A message that its seed has not fetched for so long moves at once: it was never handed over."""
     radio_seconds: float = 30.0
     """Silence after a seed said that it gave the message to the radio; after it the attempt is ambiguous."""
@@ -40,6 +44,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = "balanced"
     choices: int = 5
     """How many random candidates are compared by `balanced`."""
+    even_score: float = 0.3
+    """Seeds whose scores differ by no more are equally good: the one that was idle longest is chosen."""
+    slowness_weight: float = 0.2
+    """What each second that it took lately, from hand-over to sent, adds to a seed's score."""
+    silence_weight: float = 1.0
+    """What each second without a sign of life adds to a seed's score, beyond the pause that is usual for it."""
     cross_carrier: bool = False
     """May a seed of another carrier of the same country serve, when the recipient's carrier has none with room?"""
     accept_when: AcceptWhen = "country"
@@ -47,8 +57,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     online_window_seconds: float = 20.0
     pace_seconds: float = 3.0
     """How long a seed takes for one part, unless the seed says otherwise."""
-    lease_fill: float = 0.5
-    """The share of a lease that may be planned full: room = lease × fill ÷ pace, at least one message."""
+    lease_fill: float = 0.8
+    """The share of a lease that may be planned full: room = the message that is being sent, and lease × fill ÷ pace that wait behind it."""
     parts_per_half_hour: int = 30
     """Android's own limit for an app, in parts. 0 = none; so for the next two."""
     parts_per_hour: int = 0

@@ -159,18 +159,18 @@ class Seed(msgspec.Struct, kw_only=True):
         return share
 
     def capacity(self, rules: Rules) -> int:
-        """Parts it may hold at once: what it can send within the planned share of a lease, at least one (research/routing.md)."""
+        """Parts it may hold at once: the one that it sends, and those whose turn comes within the planned share of a lease."""
         if self.is_on_probation(rules):
             return 1
         pace = self.pace_seconds or rules.pace_seconds
-        return max(1, int(rules.lease_seconds * rules.lease_fill / pace)) if pace > 0 else 1
+        return 1 + int(rules.lease_seconds * rules.lease_fill / pace) if pace > 0 else 1
 
     def has_room(self, parts: int, rules: Rules) -> bool:
         """A message longer than the capacity still fits an idle seed. The quota is another question."""
         return self.in_flight == 0 or self.in_flight + parts <= self.capacity(rules)
 
     def score(self, rules: Rules) -> float:
-        """Lowest is best (research/routing.md, best of five)."""
-        waits = self.in_flight / self.capacity(rules) + self.seconds_to_sent / 10.0
+        """Lowest is best; how long nothing was heard of it comes on top (`selection`)."""
+        waits = self.in_flight / self.capacity(rules) + rules.slowness_weight * self.seconds_to_sent
         doubts = rules.probe_weight * (1.0 - self.reliability) if self.probes >= rules.probes_least else 0.0
         return waits + 8.0 * self.failure_share() + _QUOTA_WEIGHT * self.quota_share(rules) + doubts

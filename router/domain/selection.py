@@ -1,12 +1,11 @@
 """Which seed gets a message: the whole policy in one pure function, with the reasons why the others were passed over.
 
 1. A seed that may not have it is passed over, with a reason (`why_not`).
-2. Of the first `choices` that may (they come in random order), `balanced` takes the lowest score; the other policies take the first,
-   since their candidates come in the policy's own order (`directory`).
+2. Of the first `choices` that may (they come in random order), `balanced` takes the lowest score, and of those that are about as good the
+   one that was idle longest; the other policies take the first, since their candidates come in the policy's own order (`directory`).
 3. Nobody: the message waits. It is never pushed onto a seed without room.
 
-The score weighs failures and recent slowness more than the freshest ping: research/routing.md, where "best of five" came within a
-point of an oracle, and every policy without a bound on room collapsed.
+What each number of this is worth, and what was tried instead, stands in docs/routing.md (`seedrouter bench routing`).
 """
 
 import math
@@ -18,6 +17,7 @@ import msgspec
 from router.domain.message import ONE_SEED
 from router.domain.rules import Rules
 from router.domain.seed import Seed
+from router.domain.standing import NOT_FREE, Standings
 
 Reason = Literal[
     "not enrolled", "another account's", "another group's", "another SIM", "not able", "disabled", "draining", "offline", "tripped",
@@ -47,10 +47,14 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """The failover budget is used up."""
     is_special: bool = False
     """It asks for a group, a SIM or a phone (`__post_init__`)."""
+    is_ordinary: bool = True
+    """Any seed of its pool that is free may have it (`standing`)."""
 
     def __post_init__(self) -> None:
         if self.only or self.sim or self.phone_only:
             msgspec.structs.force_setattr(self, "is_special", True)
+        if self.is_special or self.parts != 1 or self.tried or self.known_good_only:
+            msgspec.structs.force_setattr(self, "is_ordinary", False)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +62,14 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     seed: Seed | None = None
     score: float = 0.0
-    compared: tuple[tuple[str, float], ...] = ()
-    """The eligible candidates that lost, with their scores."""
+    slot: int = -1
+    """Where the seed stands in the directory."""
+    even: tuple[tuple[float, int], ...] = ()
+    """The other candidates that were as good, score and slot: this one was idle longest."""
+    beaten: tuple[tuple[float, int], ...] = ()
+    """Those that could have had it too and are worse, the best of them first."""
+    next: str = ""
+    """The id of that one."""
     passed_over: Mapping[Reason, int] = {}
     """How many were looked at and could not have it, by reason."""
     on_net: bool = True
@@ -67,11 +77,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def why(self) -> str:
         """The choice in words, as `messages trace` prints it."""
-        beaten = ", ".join(f"{seed} {score:.2f}" for seed, score in self.compared)
         passed = ", ".join(f"{count} {reason}" for reason, count in self.passed_over.items())
         words = [f"score {self.score:.2f}" if self.seed else "no seed"]
-        if beaten:
-            words.append(f"better than {beaten}")
+        if self.even:
+            words.append(f"as good as {len(self.even)} other{'s' if len(self.even) > 1 else ''}, and idle longest")
+        if self.beaten:
+            more = f" and {len(self.beaten) - 1} more" if len(self.beaten) > 1 else ""
+            words.append(f"better than {self.next} {self.beaten[0][0]:.2f}{more}")
         if passed:
             words.append(f"passed over: {passed}")
         if not self.on_net:
@@ -125,30 +137,51 @@ def _not_for_it(seed: Seed, need: Need) -> Reason | None:
     return None
 
 
-def choose_seed(candidates: Iterable[Seed], need: Need, now: float, rules: Rules, useless: list[Seed] | None = None) -> Choice:
-    """The best of the candidates, taken from the iterable only as far as needed: as many looks for 100 seeds as for 100,000.
+def choose_seed(
+    candidates: Iterable[int], standings: Standings, need: Need, now: float, rules: Rules, useless: list[int] | None = None
+) -> Choice:
+    """The best of the candidates (slots), taken from the iterable only as far as needed: as many looks for 100 seeds as for 100,000.
 
     Those that were passed over are added to `useless`.
     """
     wanted = rules.choices if rules.policy == "balanced" else 1
-    eligible: list[tuple[float, Seed]] = []
+    scores, overdue_at, is_ordinary = standings.score, standings.overdue_at, need.is_ordinary
+    eligible: list[tuple[float, int]] = []
     passed_over: dict[Reason, int] = {}
-    for seed in candidates:
-        reason = why_not(seed, need, now, rules)
-        if reason is not None:
-            passed_over[reason] = passed_over.get(reason, 0) + 1
-            if useless is not None:
-                useless.append(seed)
-            continue
-        eligible.append((seed.score(rules), seed))
+    for slot in candidates:
+        if is_ordinary and overdue_at[slot] >= now and (score := scores[slot]) != NOT_FREE:
+            eligible.append((score, slot))
+        else:
+            seed = standings.seeds[slot]
+            reason = why_not(seed, need, now, rules)
+            if reason is not None:
+                passed_over[reason] = passed_over.get(reason, 0) + 1
+                if useless is not None:
+                    useless.append(slot)
+                continue
+            overdue = max(0.0, now - overdue_at[slot])
+            eligible.append((seed.score(rules) + overdue * rules.silence_weight, slot))
         if len(eligible) == wanted:
             break
     if not eligible:
         return Choice(passed_over=passed_over)
-    eligible.sort(key=lambda pair: pair[0])
-    (score, best), *others = eligible
-    beaten = tuple((seed.id, round(lost, 2)) for lost, seed in others)
-    return Choice(seed=best, score=score, compared=beaten, passed_over=passed_over)
+    return _best(eligible, standings, rules, passed_over)
+
+
+def _best(eligible: list[tuple[float, int]], standings: Standings, rules: Rules, passed_over: Mapping[Reason, int]) -> Choice:
+    eligible.sort()
+    # Small differences are chance: among those that are about as good, it is the turn of the one that was idle longest
+    turns = standings.turn
+    enough = eligible[0][0] + rules.even_score
+    even = [pair for pair in eligible if pair[0] <= enough]
+    chosen = min(even, key=lambda pair: turns[pair[1]])
+    even.remove(chosen)
+    beaten = tuple(eligible[len(even) + 1 :])
+    score, slot = chosen
+    return Choice(
+        seed=standings.seeds[slot], slot=slot, score=score, even=tuple(even), beaten=beaten,
+        next=standings.ids[beaten[0][1]] if beaten else "", passed_over=passed_over,
+    )  # fmt: skip
 
 
 class FailoverBudget:

@@ -12,13 +12,11 @@ import structlog
 
 from router import metrics
 from router.clock import Clock
-from router.domain.directory import Directory
+from router.domain.choosing import Chooser
 from router.domain.lifecycle import Decision, Release, Stale, begin_attempt, park
-from router.domain.lots import needs_phone
 from router.domain.message import Message
-from router.domain.rules import Rules
 from router.domain.seed import Seed
-from router.domain.selection import REASONS, Choice, FailoverBudget, Need
+from router.domain.selection import REASONS, Choice
 from router.services import observe
 from router.services.transitions import Step, Transitions
 from router.store.messages import Stored
@@ -43,15 +41,12 @@ class _Assignment(msgspec.Struct, frozen=True):
 class Dispatch:
     """One per dispatcher. Calls may overlap: choosing has no wait in it, and who comes second at a seed finds what the first left."""
 
-    def __init__(
-        self, store: Store, transitions: Transitions, directory: Directory, budget: FailoverBudget, clock: Clock, rules: Rules
-    ) -> None:
+    def __init__(self, store: Store, transitions: Transitions, chooser: Chooser, clock: Clock) -> None:
         self._store = store
         self._transitions = transitions
-        self._directory = directory
-        self._budget = budget
+        self._chooser = chooser
+        self._directory = chooser.directory
         self._clock = clock
-        self._rules = rules
 
     async def run(self, ids: Sequence[str]) -> list[str]:
         """Dispatches or parks all of these messages; what is not pending any more is passed over. Answers the ids that have no record."""
@@ -95,35 +90,16 @@ class Dispatch:
         homeless: list[Stored] = []
         for stored in waiting:
             message = stored.message
-            choice = self._directory.find(self._need(message, now), now)
+            choice = self._chooser.choose(message, now)
             if choice.passed_over and message.parked_at is None:
                 # One that waits is looked at again and again
                 _count_passed_over(choice)
             if choice.seed is None:
                 homeless.append(stored)
-                continue
-            slip = Slip(message.id, len(message.attempts) + 1, message.parts)
-            assigned.append(_Assignment(stored, choice.seed, choice, slip))
-            self._directory.reserve(choice.seed.id, message.parts, now)
-            if message.handed_over:
-                self._budget.failover()
             else:
-                self._budget.first_attempt()
+                slip = Slip(message.id, len(message.attempts) + 1, message.parts)
+                assigned.append(_Assignment(stored, choice.seed, choice, slip))
         return assigned, homeless
-
-    def _need(self, message: Message, now: float) -> Need:
-        rest = self._rules.retry_seed_seconds
-        return Need(
-            carrier=message.carrier,
-            country=message.country,
-            parts=message.parts,
-            account=message.account,
-            only=message.only,
-            sim=message.sim,
-            phone_only=needs_phone(message),
-            tried={attempt.seed: (attempt.ended_at or attempt.assigned_at) + rest for attempt in message.attempts},
-            known_good_only=bool(message.handed_over) and self._budget.is_used_up(now),
-        )
 
     async def _reserve(self, assigned: Sequence[_Assignment]) -> tuple[list[_Assignment], list[Stored]]:
         """Those whose seed still had room, and the messages of those whose seed had not."""

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from router.clock import Clock
 from router.domain.errors import NotFound, RouterError, Unavailable
 from router.domain.events import Announcement, happened_at, owed
-from router.domain.lifecycle import Decision, can_settle, is_refund, next_due, recalled
+from router.domain.lifecycle import Decision, asked, can_settle, is_refund, next_due, recalled
 from router.domain.message import Message
 from router.domain.rules import Rules
 from router.queue.entries import Entry, Publisher
@@ -150,6 +150,8 @@ class Transitions:
             for release in landed.decision.released:
                 self._store.seeds.finish(batch, Slip(message.id, release.attempt, message.parts), release, now)
                 self._store.seeds.mark_changed(batch, release.seed, now)
+            for attempt in asked(landed.before, message):
+                self._store.phones.ask(batch, attempt)
             for attempt in recalled(landed.before, message):
                 self._store.phones.recall(batch, message, attempt, now)
             if message.is_final:

@@ -11,15 +11,12 @@ while. Who drops one compares that time, so that a message that comes at that mo
 
 import msgspec
 
-from router.domain.lots import is_special, lot_of
-from router.domain.message import LANES, Message
+from router.domain.lots import is_special, lot_of, place_in_lot
+from router.domain.message import Message
 from router.store.redis import Batch, Script, text
 
 _CLAIM = Script("parking_claim")
 _DROP = Script("parking_drop")
-_HEAD_START_SECONDS = {"otp": 0.0, "notification": 30.0, "bulk": 300.0}
-"""A code goes before what waits already, but not before what has waited so much longer: nothing starves."""
-
 CLAIM_SECONDS = 5.0
 EMPTY_SECONDS = 60.0
 """A special lot that nothing was put into for so long is dropped, if it is empty."""
@@ -48,7 +45,7 @@ class Parking:
             batch.add("ZADD", "lots:{special}", repr(now), lot)
         else:
             batch.add("SADD", "lots", lot)
-        batch.add("ZADD", parked, repr(message.created_at + _HEAD_START_SECONDS[message.lane]), message.id)
+        batch.add("ZADD", parked, repr(place_in_lot(message)), message.id)
         batch.add("ZREM", claimed, message.id)
         batch.add("HDEL", places, message.id)
         if other != lot and message.parked_at is not None:
@@ -110,6 +107,3 @@ class Parking:
     def drop(batch: Batch, lot: LotUse) -> None:
         """Forgets a special lot that is empty, unless it has been used since it was looked at."""
         batch.call(_DROP, ("lots:{special}",), lot.name, repr(lot.parked_at))
-
-
-assert set(_HEAD_START_SECONDS) == set(LANES)  # noqa: S101 - a lane added later needs its place here

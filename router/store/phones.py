@@ -49,6 +49,10 @@ class Phones:
         """Tells the phone's event stream, whichever process has it."""
         batch.add("PUBLISH", PHONES_CHANNEL, _encode(News(device_id, event, data)))
 
+    def ask(self, batch: Batch, attempt: Attempt) -> None:
+        """A phone is to look at its list: of what it has, and we have not heard of, it tells the state again."""
+        self.notify(batch, device_of_seed(attempt.seed), "MessageEnqueued")
+
     def recall(self, batch: Batch, message: Message, attempt: Attempt, now: float) -> None:
         """A phone is not to send this any more; if it has gone silent with it, it is also asked what became of it."""
         if attempt.radio_at is None:

@@ -72,6 +72,25 @@ def test_the_line_tells_of_a_message(app: App, send: Callable[..., str], stack: 
     assert stack.trace(id)["delivered_at"]
 
 
+def test_a_phone_whose_report_was_lost_is_asked(app: App, send: Callable[..., str], stack: Stack) -> None:
+    """Before its lease ends without a word the line tells it to look; it is listed the message, tells again, and no other has it."""
+    id = send()
+    app.take(id)
+    other = App(stack).listen()
+    try:
+        heard = len(app.heard("MessageEnqueued"))
+        lease_until = stack.trace(id)["attempts"][0]["lease_until"]
+        wait_for(lambda: len(app.heard("MessageEnqueued")) > heard, "the question")
+        asked_after = time.time() - lease_until
+        app.report(app.take(id), "Sent")
+
+        assert -1.1 < asked_after < 5
+        assert ("sent", 1) == (stack.state(id), len(stack.trace(id)["attempts"]))
+        assert [] == other.pull()
+    finally:
+        retire(stack, other)
+
+
 def test_times_have_three_fraction_digits(app: App, send: Callable[..., str]) -> None:
     """The app reads any other fraction wrongly."""
     message = app.take(send())

@@ -172,7 +172,7 @@ def test_no_room_waits_and_goes_out_when_there_is_some(redis_url: str, tmp_path:
     try:
         stack.start()
         key = stack.account()["key"]
-        phone = stack.phone(f"{MOBILIS}0000000001", pace_seconds=3)
+        phone = stack.phone(f"{MOBILIS}0000000001", pace_seconds=6)
         with phone.stays_online():
             time.sleep(0.8)
             ids = [send(stack, key, NUMBERS[MOBILIS].format(i)) for i in (5, 6)]

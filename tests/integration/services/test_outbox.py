@@ -45,10 +45,10 @@ async def test_handed_over(world: World) -> None:
     world.clock.advance(1)
     (handed,) = await world.fetch()
 
-    assert (message.id, 1, PHONE, world.clock.at + 8) == (handed.id, handed.attempt, handed.to, handed.valid_until)
+    assert (message.id, 1, PHONE, world.clock.at + 5) == (handed.id, handed.attempt, handed.to, handed.valid_until)
     assert handed.text.startswith("Code ")
     assert [] == await world.fetch()
-    assert world.clock.at + 10 == await world.timer(message.id)
+    assert world.clock.at + 5.5 == await world.timer(message.id)
     assert world.clock.at == (await world.seen()).lps
 
 

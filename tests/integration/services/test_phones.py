@@ -1,5 +1,7 @@
+from collections.abc import AsyncIterator
 from functools import partial
 
+import msgspec
 import pytest
 
 from router.domain import lifecycle
@@ -10,6 +12,7 @@ from router.domain.phone_messages import phone_id
 from router.services.phones import Listed, PhoneReport
 from router.services.transitions import Step
 from router.store.accounts import hash_key
+from router.store.phones import PHONES_CHANNEL, News, parse_news
 from tests.integration.services.world import KEY, World
 from tests.integration.store.kit import PHONE, ask, seal_forged
 
@@ -49,7 +52,7 @@ async def test_a_phone_is_a_seed(world: World) -> None:
     (listed,) = await pull(world, device)
 
     assert (phone_id(message.id, 1), PHONE, "Hello", 2, False) == (listed.id, listed.to, listed.text, listed.sim, listed.is_cancelling)
-    assert world.clock.at + 8 == listed.valid_until
+    assert world.clock.at + 5 == listed.valid_until
     assert 1 == await tell(world, device, listed.id, "radio", world.clock.at)
     assert "radio" == (await world.message(message.id)).attempts[0].state
     assert 1 == await tell(world, device, listed.id, "sent", world.clock.at)
@@ -87,9 +90,9 @@ async def test_its_lease_in_its_own_time(world: World) -> None:
     other = await sms(world)
     (listed,) = await pull(world, device)
 
-    assert world.clock.at + 8 - 299 == pytest.approx(listed.valid_until, abs=0.01)
+    assert world.clock.at + 5 - 299 == pytest.approx(listed.valid_until, abs=0.01)
     assert 15.0 == (await world.message(message.id)).attempts[0].margin_seconds
-    assert 2.0 == (await world.message(other.id)).attempts[0].margin_seconds
+    assert 1.0 == (await world.message(other.id)).attempts[0].margin_seconds
 
 
 async def test_silence_is_ambiguous_and_moves(world: World) -> None:
@@ -98,7 +101,7 @@ async def test_silence_is_ambiguous_and_moves(world: World) -> None:
     first = await world.phone(owner)
     message = await sms(world, first)
     second = await world.phone(owner, OTHER_NUMBER)
-    await world.time_passes(8 + 15 - 0.5)
+    await world.time_passes(5 + 15 - 0.5)
     assert "handed" == (await world.message(message.id)).attempts[0].state
     await world.time_passes(0.6)
     await world.dispatch()
@@ -114,13 +117,82 @@ async def test_silence_is_ambiguous_and_moves(world: World) -> None:
     assert ["failed", "handed"] == [attempt.state for attempt in (await world.message(message.id)).attempts]
 
 
+class Line:
+    """What phones are told on their open lines."""
+
+    def __init__(self, world: World) -> None:
+        self.listening = world.store.redis.pubsub()
+        self.redis = world.store.redis
+
+    async def open(self) -> None:
+        await self.listening.subscribe(PHONES_CHANNEL)
+        while await self.listening.get_message(timeout=5) is None:
+            pass
+
+    async def told(self) -> list[tuple[str, str]]:
+        """Devices, and the events that they were told since, in order."""
+        await self.redis.publish(PHONES_CHANNEL, msgspec.json.encode(News("nobody", "that is all")))
+        told: list[tuple[str, str]] = []
+        async for hint in self.listening.listen():
+            news = parse_news(hint["data"])
+            if news.device == "nobody":
+                break
+            told.append((news.device, news.event))
+        return told
+
+
+@pytest.fixture
+async def line(world: World) -> AsyncIterator[Line]:
+    made = Line(world)
+    await made.open()
+    yield made
+    await made.listening.aclose()
+
+
+async def test_asked_before_its_lease_ends(world: World, line: Line) -> None:
+    """Its report was lost. It is told to look at its list, tells what it did again, and no other phone ever has the message."""
+    owner = await world.account(key="sk_phone_owner")
+    first = await world.phone(owner)
+    message = await sms(world, first)
+    second = await world.phone(owner, OTHER_NUMBER)
+    await line.told()
+    await world.time_passes(3.75)
+    assert [] == await line.told()
+    await world.time_passes(0.25)
+    assert [(first.id, "MessageEnqueued")] == await line.told()
+    await world.time_passes(1.5)
+    assert [] == await line.told()
+
+    (listed,) = await pull(world, first)
+    assert (phone_id(message.id, 1), "Hello", False) == (listed.id, listed.text, listed.is_cancelling)
+    assert listed.valid_until < world.clock.at
+    assert 1 == await tell(world, first, listed.id, "sent")
+    await world.time_passes(30)
+    await world.dispatch()
+    done = await world.message(message.id)
+    assert ("sent", 1, world.clock.at - 31.5) == (done.state, len(done.attempts), done.attempts[0].asked_at)
+    assert [] == await pull(world, second) == await pull(world, first)
+
+
+async def test_asked_late_is_not_asked_twice(world: World, line: Line) -> None:
+    """The timekeeper was away beyond the margin: the attempt is ambiguous at once, and the phone is told so, as ever."""
+    device = await world.phone(await world.account(key="sk_phone_owner"))
+    message = await sms(world, device)
+    await line.told()
+    await world.time_passes(5 + 15)
+
+    assert [(device.id, "MessageCancelled"), (device.id, "MessageEnqueued")] == await line.told()
+    (attempt,) = (await world.message(message.id)).attempts
+    assert ("ambiguous", None) == (attempt.state, attempt.asked_at)
+
+
 async def test_a_late_truth_takes_it_back(world: World) -> None:
     """It was on the radio after all, and nobody else has it in hand: the second phone is never given it."""
     owner = await world.account(key="sk_phone_owner")
     first = await world.phone(owner)
     message = await sms(world, first)
     second = await world.phone(owner, OTHER_NUMBER)
-    await world.time_passes(8 + 15.1)
+    await world.time_passes(5 + 15.1)
     await world.dispatch()
     await tell(world, first, phone_id(message.id, 1), "radio")
     back = await world.message(message.id)
@@ -138,7 +210,7 @@ async def test_sent_by_another_meanwhile_is_recalled(world: World) -> None:
     first = await world.phone(owner)
     message = await sms(world, first)
     second = await world.phone(owner, OTHER_NUMBER)
-    await world.time_passes(8 + 15.1)
+    await world.time_passes(5 + 15.1)
     await world.dispatch()
     assert 1 == len(await pull(world, second))
     await tell(world, first, phone_id(message.id, 1), "sent")

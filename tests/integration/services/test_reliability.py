@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from router.domain.choosing import Chooser
 from router.domain.directory import Directory
 from router.domain.errors import Conflict, Invalid, LimitReached, NotFound
 from router.domain.reliability import Probe
@@ -430,12 +431,11 @@ class Rivals:
         self.world = world
         self.directory = Directory(world.rules, random.Random(7))
         self.fleet = FleetCopy(world.store, self.directory, world.clock, world.rules)
-        self.dispatching = Dispatch(
-            world.store, world.transitions, self.directory, FailoverBudget(world.rules), world.clock, world.rules
-        )
+        chooser = Chooser(self.directory, FailoverBudget(world.rules), world.rules)
+        self.dispatching = Dispatch(world.store, world.transitions, chooser, world.clock)
 
     async def work(self, account: Any, messages: int) -> Counter[str]:
-        """Six at a time, where each seed has room for four; both send whatever they get. Answers how many each had."""
+        """Six at a time, where each seed has room for five; both send whatever they get. Answers how many each had."""
         had: Counter[str] = Counter()
         for _ in range(messages // 6):
             for _ in range(6):

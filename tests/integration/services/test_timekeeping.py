@@ -31,10 +31,10 @@ async def test_nothing_due(world: World) -> None:
 async def test_a_lease_ends(world: World) -> None:
     """The lease and the margin pass without a word: another seed gets it, the silent one's record shows it."""
     handed = await handed_over(world)
-    await world.time_passes(9.9)
+    await world.time_passes(5.25)
 
     assert "dispatched" == (await world.message(handed.id)).state
-    await world.time_passes(0.1)
+    await world.time_passes(0.25)
     kept = await world.message(handed.id)
     assert ("pending", "silent") == (kept.state, kept.attempts[0].state)
     assert (0, 1) == ((seen := await world.seen()).in_flight, seen.consecutive_failures)
@@ -50,7 +50,7 @@ async def test_not_fetched(world: World) -> None:
     await world.seed()
     message = (await world.submit(await world.account())).message
     await world.dispatch()
-    await world.time_passes(4)
+    await world.time_passes(3)
 
     assert ("pending", "unfetched") == ((kept := await world.message(message.id)).state, kept.attempts[0].state)
     assert (0, (0, 0, 0)) == ((seen := await world.seen()).in_flight, seen.used)

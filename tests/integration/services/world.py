@@ -6,6 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from router.domain.account import Account, KeyCredential, Limits
+from router.domain.choosing import Chooser
 from router.domain.device import Device, Sim
 from router.domain.directory import Directory
 from router.domain.errors import Unavailable
@@ -86,9 +87,8 @@ class World:
         self.timekeeping = Timekeeping(self.store, self.transitions, self.clock, self.rules, lambda: self.queue.lanes)
         self.directory = Directory(self.rules)
         self.fleet = FleetCopy(self.store, self.directory, self.clock, self.rules)
-        self.dispatching = Dispatch(
-            self.store, self.transitions, self.directory, FailoverBudget(self.rules), self.clock, self.rules
-        )
+        self.chooser = Chooser(self.directory, FailoverBudget(self.rules), self.rules)
+        self.dispatching = Dispatch(self.store, self.transitions, self.chooser, self.clock)
 
     async def close(self) -> None:
         await self.store.close()

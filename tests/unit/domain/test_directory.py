@@ -39,16 +39,30 @@ def found(fleet: Directory, need: Need = NEED, now: float = NOW) -> str | None:
     return choice.seed.id if choice.seed else None
 
 
+def turns_of(fleet: Directory, need: Need, turns: int) -> list[str | None]:
+    """Who serves, one message after the other, each of which is sent at once."""
+    served = []
+    for turn in range(turns):
+        now = NOW + turn / 1000
+        choice = fleet.find(need, now)
+        served.append(choice.seed.id if choice.seed else None)
+        if choice.seed:
+            idle = msgspec.structs.replace(choice.seed)
+            fleet.reserve(idle.id, 1, now)
+            fleet.update(idle, now)
+    return served
+
+
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many candidates were drawn from the pools since the counter was cleared."""
     drawn: Counter[str] = Counter()
     for kind in (pools.RandomPool, pools.FreshestPool, pools.TurnPool):
 
-        def counted(pool: pools.Pool, draw: Callable[[pools.Pool], Iterator[str]] = kind.draw) -> Iterator[str]:
-            for seed_id in draw(pool):
+        def counted(pool: pools.Pool, draw: Callable[[pools.Pool], Iterator[int]] = kind.draw) -> Iterator[int]:
+            for slot in draw(pool):
                 drawn["looks"] += 1
-                yield seed_id
+                yield slot
 
         monkeypatch.setattr(kind, "draw", counted)
     return drawn
@@ -95,7 +109,7 @@ def test_heard_of_a_seed_that_used_its_quota() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"enabled": False}, {"draining": True}, {"in_flight": 4}, {"used": (30, 30, 30)}, {"consecutive_failures": 9, "failed_at": NOW}],
+    [{"enabled": False}, {"draining": True}, {"in_flight": 5}, {"used": (30, 30, 30)}, {"consecutive_failures": 9, "failed_at": NOW}],
 )
 def test_heard_of_one_that_is_not_ready(changes: dict[str, Any]) -> None:
     """It has to be read: what made it useless may be over. Until then it is as it was."""
@@ -139,7 +153,7 @@ def test_not_another_carrier() -> None:
 
 def test_cross_carrier() -> None:
     """With `cross_carrier` another of the same country serves, when the recipient's own cannot, and no other country's ever."""
-    fleet = directory(seed("d", in_flight=3), seed("m", MOBILIS), seed("i", INWI), cross_carrier=True)
+    fleet = directory(seed("d", in_flight=4), seed("m", MOBILIS), seed("i", INWI), cross_carrier=True)
 
     assert fleet.ready(DJEZZY, NOW) == 2
     assert found(fleet) == "d"
@@ -185,16 +199,16 @@ def test_carrier_change() -> None:
 def test_reserve() -> None:
     """What was just given to a seed counts at once, in parts, until the store is read again."""
     fleet = directory(seed("a"))
-    fleet.reserve("a", 3)
+    fleet.reserve("a", 4)
     reserved = fleet.get("a")
 
     assert reserved is not None
-    assert (reserved.in_flight, reserved.used) == (3, (3, 3, 3))
+    assert (reserved.in_flight, reserved.used) == (4, (4, 4, 4))
     assert found(fleet) == "a"
     fleet.reserve("a", 1)
     assert found(fleet) is None
     assert fleet.ready(DJEZZY, NOW) == 0
-    fleet.update(seed("a", in_flight=3), NOW)
+    fleet.update(seed("a", in_flight=4), NOW)
     assert found(fleet) == "a"
 
 
@@ -235,7 +249,7 @@ def test_probe_that_failed_again() -> None:
 
 def test_a_long_message_does_not_drive_seeds_out() -> None:
     """A seed passed over by one message, for its length or because it had it, is there for the next one."""
-    fleet = directory(seed("a", in_flight=2))
+    fleet = directory(seed("a", in_flight=3))
 
     assert found(fleet, Need(carrier=DJEZZY, country="DZ", parts=3)) is None
     assert found(fleet, Need(carrier=DJEZZY, country="DZ", tried={"a": NOW + 1})) is None
@@ -252,7 +266,7 @@ def test_freshest() -> None:
     order = []
     for _ in range(3):
         order.append(found(fleet))
-        fleet.reserve(order[-1] or "", 4)
+        fleet.reserve(order[-1] or "", 5)
 
     assert order == ["1s ago", "2s ago", "3s ago"]
     assert found(fleet) is None
@@ -284,12 +298,53 @@ def test_round_robin() -> None:
 
 
 def test_balanced_spreads() -> None:
-    """`balanced` gives equals about equal shares, and a bad seed next to nothing."""
+    """`balanced` gives equals about equal shares, and a bad seed nothing: of the drawn it is the turn of the one that was idle longest."""
     fleet = directory(*(seed(f"s{number}") for number in range(20)), seed("bad", bad=9.0, outcomes=10.0))
-    shares = Counter(found(fleet) for _ in range(2_000))
+    shares = Counter(turns_of(fleet, NEED, 2_000))
 
     assert shares["bad"] == 0
-    assert all(50 < shares[f"s{number}"] < 160 for number in range(20))
+    assert all(80 < shares[f"s{number}"] < 120 for number in range(20))
+
+
+def test_idle_longest() -> None:
+    """Of those that are about as good it is the turn of the one that was idle longest, though its score is a little higher."""
+    fleet = directory(seed("a", outcomes=20.0), seed("b", outcomes=20.0), seed("c", outcomes=20.0, seconds_to_sent=1.4))
+    turns = turns_of(fleet, NEED, 6)
+
+    assert {"a", "b", "c"} == set(turns[:3])
+    assert turns[:3] == turns[3:]
+    fleet.update(seed("c", outcomes=20.0, seconds_to_sent=1.6), NOW)
+    assert "c" not in turns_of(fleet, NEED, 3)
+
+
+def test_what_was_just_given_is_seen_at_once() -> None:
+    """Before the store is read again, a reserved place weighs in the score, and the last place makes the seed useless."""
+    fleet = directory(seed("a", outcomes=20.0, seconds_to_sent=5.0), seed("b", outcomes=20.0, seconds_to_sent=1.0))
+    order = []
+    for _ in range(8):
+        choice = fleet.find(NEED, NOW)
+        assert choice.seed is not None
+        order.append((choice.seed.id, choice.seed.in_flight))
+        assert choice.score == choice.seed.score(RULES)
+        fleet.reserve(choice.seed.id, 1, NOW)
+
+    assert {("b", 0), ("b", 1), ("a", 0)} < set(order)
+    assert {"a", "b"} == {seed_id for seed_id, _ in order}
+
+
+def test_a_seed_that_fell_silent_is_passed_by() -> None:
+    """It pinged each second and does so no more: its rivals that do are chosen, long before it counts as offline."""
+    fleet = directory(seed("silent", outcomes=50.0), seed("alive"))
+    for second in range(1, 10):
+        assert fleet.heard("alive", NOW + second)
+        if second <= 5:
+            assert fleet.heard("silent", NOW + second)
+
+    choice = fleet.find(NEED, NOW + 9)
+    assert choice.seed is fleet.get("alive")
+    assert choice.why == "score 0.80; better than silent 2.07"
+    assert fleet.heard("silent", NOW + 9)
+    assert found(fleet, now=NOW + 9) == "silent"
 
 
 # Whose seeds they are, and what they can do
@@ -315,7 +370,7 @@ def test_own_seeds_first(policy: Policy) -> None:
 
     assert found(fleet, need()) == "own"
     assert (found(fleet, need(account="ac_2")) or "").startswith("s")
-    fleet.reserve("own", 4)
+    fleet.reserve("own", 5)
     choice = fleet.find(need(), NOW)
     assert choice.seed in shared
     assert choice.on_net
@@ -365,12 +420,12 @@ def test_groups() -> None:
         phone("f.1", "f", 1, account="ac_2"), seed("s"),
     )  # fmt: skip
 
-    assert {found(fleet, need(only="d")) for _ in range(50)} == {"d.1", "d.2"}
-    assert {found(fleet, need(only="ac_1")) for _ in range(50)} == {"d.1", "d.2", "e.1"}
+    assert {"d.1": 25, "d.2": 25} == Counter(turns_of(fleet, need(only="d"), 50))
+    assert {"d.1": 20, "d.2": 20, "e.1": 20} == Counter(turns_of(directory(*fleet.seeds()), need(only="ac_1"), 60))
     assert found(fleet, need(only="d", sim=2, carrier="", country="")) == "d.2"
     assert found(fleet, need(only="e", sim=2)) is None
     assert found(fleet, need(only="g")) is None
-    fleet.reserve("d.1", 4)
+    fleet.reserve("d.1", 5)
     fleet.update(phone("d.2", "d", 2, MOBILIS, account="ac_1", enabled=False), NOW)
     assert found(fleet, need(only="d")) is None
     assert found(fleet, need(only="ac_1")) == "e.1"
@@ -522,11 +577,11 @@ def test_useless_seeds_are_met_once(looks: Counter[str], policy: Policy) -> None
 def test_filling_a_fleet(looks: Counter[str]) -> None:
     """A fleet is filled to its last place, each seed leaving when it is full, and nobody is given more than fits."""
     fleet = directory(*(seed(str(number)) for number in range(50)))
-    for _ in range(50 * 4):
+    for _ in range(50 * 5):
         fleet.reserve(found(fleet) or "", 1)
 
     assert found(fleet) is None
-    assert {each.in_flight for each in fleet.seeds()} == {4}
+    assert {each.in_flight for each in fleet.seeds()} == {5}
     looks.clear()
     assert found(fleet) is None
     assert looks["looks"] == 0
@@ -542,7 +597,7 @@ SEEDS = st.fixed_dictionaries(
         "enrolled": st.sampled_from([True, True, True, False]),
         "enabled": st.sampled_from([True, True, True, False]),
         "draining": st.sampled_from([False, False, False, True]),
-        "in_flight": st.sampled_from([0, 0, 1, 3, 4]),
+        "in_flight": st.sampled_from([0, 0, 1, 4, 5]),
         "used": st.sampled_from([(0, 0, 0), (28, 28, 28), (30, 30, 30)]),
         "consecutive_failures": st.integers(0, 4),
         "bad": st.floats(0.0, 5.0),
@@ -561,9 +616,13 @@ class AgainstBruteForce(RuleBasedStateMachine):
 
     @initialize(policy=st.sampled_from(["balanced", "freshest", "round-robin"]), cross_carrier=st.booleans(), luck=st.integers(0, 9))
     def start(self, policy: Policy, cross_carrier: bool, luck: int) -> None:
-        self.rules = Rules(pace_seconds=1.0, policy=policy, cross_carrier=cross_carrier, choices=len(IDS), recipients_per_month=3)
+        # Overdue signs of life are left to test_standing.py
+        self.rules = Rules(
+            pace_seconds=1.0, policy=policy, cross_carrier=cross_carrier, choices=len(IDS), recipients_per_month=3, silence_weight=0.0
+        )
         self.directory = Directory(self.rules, random.Random(luck))
         self.fleet: dict[str, Seed] = {}
+        self.given_at: dict[str, float] = {}
         self.now = NOW
 
     @rule(
@@ -638,10 +697,17 @@ class AgainstBruteForce(RuleBasedStateMachine):
             assert choice.on_net == (not carrier or choice.seed.carrier == carrier)
         if self.rules.policy == "balanced":
             rivals = first if need.only else [known for known in first if known.carrier == choice.seed.carrier]
-            assert choice.score == min(known.score(self.rules) for known in rivals)
-            assert {seed_id for seed_id, _ in choice.compared} == {known.id for known in rivals} - {choice.seed.id}
+            scores = {known.id: known.score(self.rules) for known in rivals}
+            even = {seed_id for seed_id, score in scores.items() if score <= min(scores.values()) + self.rules.even_score}
+            assert choice.score == scores[choice.seed.id]
+            assert choice.seed.id in even
+            assert self.given_at.get(choice.seed.id, 0.0) == min(self.given_at.get(seed_id, 0.0) for seed_id in even)
+            names = self.directory._standings.ids
+            assert {names[slot] for _, slot in choice.even} == even - {choice.seed.id}
+            assert {names[slot] for _, slot in choice.beaten} == scores.keys() - even
         if takes_it:
             self.directory.reserve(choice.seed.id, parts, self.now)
+            self.given_at[choice.seed.id] = self.now
             known = self.fleet[choice.seed.id]
             known.in_flight += parts
             known.used = (known.used[0] + parts, known.used[1] + parts, known.used[2] + parts)

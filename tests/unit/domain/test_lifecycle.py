@@ -12,6 +12,8 @@ from router.domain.lifecycle import (
     Release,
     ReportState,
     Stale,
+    Terms,
+    asked,
     begin_attempt,
     can_settle,
     cancel,
@@ -27,7 +29,10 @@ from router.domain.lifecycle import (
 from router.domain.message import END_STATES, STATES, Attempt, AttemptState, Message, State
 from router.domain.rules import AmbiguousPolicy, Rules
 
-RULES = Rules(lease_seconds=8.0, skew_seconds=2.0, pickup_seconds=4.0, radio_seconds=30.0, max_attempts=3, republish_seconds=5.0)
+RULES = Rules(
+    lease_seconds=8.0, skew_seconds=3.0, asked_skew_seconds=2.0, ask_seconds=0.0, pickup_seconds=4.0, radio_seconds=30.0, max_attempts=3,
+    republish_seconds=5.0,
+)  # fmt: skip
 EXPIRES = 300.0
 REPORTS: tuple[ReportState, ...] = get_args(ReportState)
 ATTEMPT_STATES: tuple[AttemptState, ...] = get_args(AttemptState)
@@ -569,7 +574,7 @@ def test_pickup() -> None:
 
 
 def test_lease_and_margin() -> None:
-    """A silent seed loses the message when its lease and the margin for its clock are over, not before."""
+    """A silent seed that asks first loses the message when its lease and a margin are over, not before."""
     decision = changes_at(handed(), 2.0 + 8.0 + 2.0)
 
     assert decision.message.state == "pending"
@@ -910,6 +915,98 @@ def test_next_due() -> None:
     assert next_due(radioed(), RULES) == 33.0
     assert next_due(sent(), RULES) == EXPIRES
     assert next_due(cancel(handed(), 3.0, "").message, RULES) == 12.0
+
+
+# Phones that tell afterwards are asked when their lease ends
+
+
+def told_after(message: Message | None = None, now: float = 2.0, margin_seconds: float | None = 3.0) -> Message:
+    """With seed A, which goes by its lease, 8 s, and tells afterwards; another may begin so long after it."""
+    message = assigned(message, "A", now)
+    return hand_over(message, len(message.attempts), "A", now, RULES, Terms(tells_after=True, margin_seconds=margin_seconds)).message
+
+
+def test_asked_at_the_end_of_the_lease() -> None:
+    """Once, when the lease is over without a word; nothing else changes then, and another seed begins after the margin only."""
+    message = told_after()
+    decision = changes_at(message, 10.0)
+    kept = decision.message
+
+    assert (10.0,) == tuple(attempt.asked_at for attempt in asked(message, kept))
+    assert replace(message, attempts=(replace(last(message), asked_at=10.0),)) == kept
+    assert Decision(kept) == decision
+    later = changes_at(kept, 13.0)
+    assert ("pending", "ambiguous") == (later.message.state, last(later.message).state)
+    assert [] == asked(kept, later.message) == asked(message, message)
+
+
+@pytest.mark.parametrize(
+    ("message", "at", "is_asked"),
+    [
+        (told_after(), 9.999, False),
+        (told_after(), 10.0, True),
+        (told_after(), 12.999, True),
+        (told_after(), 13.0, False),
+        (told_after(now=297.0), 300.0, True),
+        (told_after(margin_seconds=0.0), 10.0, False),
+        (handed(), 10.5, False),
+        (assigned(), 4.9, False),
+        (cancel(told_after(), 5.0, "withdrawn").message, 10.0, True),
+        (report(told_after(), 1, "A", "radio", 5.0, RULES).message, 10.0, False),
+        (report(told_after(), 1, "A", "sent", 5.0, RULES).message, 10.0, False),
+        (report(told_after(), 1, "A", "failed", 5.0, RULES).message, 10.0, False),
+        (report(told_after(), 1, "A", "accepted", 5.0, RULES).message, 10.0, True),
+    ],
+)
+def test_who_is_asked(message: Message, at: float, is_asked: bool) -> None:
+    """Only who tells afterwards and holds it without a word; where the margin is over too, it is too late to ask."""
+    after = due(message, at, RULES).message
+
+    assert is_asked == bool(asked(message, after)) == (after.attempts[0].asked_at == at)
+
+
+def test_asked_and_answered() -> None:
+    """The word that had been lost comes within the margin: it is sent, and nobody else ever had it."""
+    message = due(told_after(), 10.0, RULES).message
+    decision = report(message, 1, "A", "sent", 10.4, RULES)
+
+    assert ("sent", 1) == (decision.message.state, len(decision.message.attempts))
+    assert last(decision.message).error is None
+    assert EXPIRES == next_due(decision.message, RULES)
+    radio = report(message, 1, "A", "radio", 10.4, RULES).message
+    assert ("dispatched", "radio", 10.4 + 30) == (radio.state, last(radio).state, next_due(radio, RULES))
+
+
+def test_next_due_of_who_is_asked() -> None:
+    """First the question, then the end of the margin."""
+    message = told_after()
+
+    assert 10.0 == next_due(message, RULES)
+    assert 13.0 == next_due(due(message, 10.0, RULES).message, RULES)
+    assert 10.0 == next_due(cancel(message, 5.0, "withdrawn").message, RULES)
+
+
+@pytest.mark.parametrize(("handed_at", "asked_at"), [(2.0, 8.5), (297.0, 298.5), (299.0, 299.0)])
+def test_asked_some_time_before(handed_at: float, asked_at: float) -> None:
+    """`ask_seconds` before the lease ends, and at the hand-over where the lease is shorter; the margin is as ever."""
+    rules = replace(RULES, ask_seconds=1.5)
+    message = told_after(now=handed_at)
+
+    assert asked_at == next_due(message, rules)
+    assert message is due(message, asked_at - 0.001, rules).message
+    after = due(message, asked_at, rules).message
+    assert [asked_at] == [attempt.asked_at for attempt in asked(message, after)]
+    assert min(handed_at + 8.0 + 3.0, EXPIRES) == next_due(after, rules)
+
+
+def test_each_attempt_is_asked_for_itself() -> None:
+    """A later attempt of the same seed is asked about in its turn."""
+    message = due(due(told_after(), 10.0, RULES).message, 13.0, RULES).message
+    again = told_after(message, now=20.0)
+    after = due(again, 28.0, RULES).message
+
+    assert [2] == [attempt.number for attempt in asked(again, after)]
+    assert [10.0, 28.0] == [attempt.asked_at for attempt in after.attempts]
 
 
 @pytest.mark.parametrize("state", sorted(END_STATES))

@@ -3,7 +3,7 @@
 A phone is *honest*: it sends an attempt at most once, never after it said that it would not, and only while it may. What it may
 depends on its model: `AskFirst` phones send when the router said yes to their "radio"; `ByTheClock` phones ask nobody, and send
 until the lease is over by their own clock, which may be wrong by half the skew; `TellsAfter` phones do so too, and say later, or never,
-what they did. Answers and reports get lost, phones die, and the timekeeper comes late or not at all.
+what they did, and once more when they are asked. Answers and reports get lost, phones die, and the timekeeper comes late or not at all.
 """
 
 from collections import Counter
@@ -62,6 +62,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.slips: list[Slip] = []
         self.released: Counter[int] = Counter()
         self.reopened: Counter[int] = Counter()
+        self.asked: Counter[int] = Counter()
         self.ambiguous: set[int] = set()
         self.on_air: list[float] = []
         self.settlements: list[bool] = []
@@ -103,6 +104,10 @@ class Lifecycle(RuleBasedStateMachine):
         assert open_before - open_after == {release.attempt for release in decision.released}
         recalled = lifecycle.recalled(before, after)
         assert all(attempt.tells_after and attempt.handed_at for attempt in recalled)
+        for attempt in lifecycle.asked(before, after):
+            assert (True, "handed") == (attempt.tells_after, attempt.state)
+            assert (attempt.lease_until or 0.0) - self.rules.ask_seconds <= (attempt.asked_at or 0.0) == self.now
+            self.asked[attempt.number] += 1
         for release in decision.released:
             assert after.attempts[release.attempt - 1].seed == release.seed
             self.released[release.attempt] += 1
@@ -153,7 +158,13 @@ class Lifecycle(RuleBasedStateMachine):
         if is_sent and slip in self.candidates():
             slip.aired = True
             self.on_air.append(self.now)
-        self.time_is_up(None, 0.0)
+        self.lease_is_over()
+
+    def lease_is_over(self) -> None:
+        """Whatever is due until the last attempt has ended, the question before a lease's end included."""
+        attempt = self.message.attempts[-1]
+        while self.message.attempts[attempt.number - 1].state in ("handed", "radio"):
+            self.time_is_up(None, 0.0)
 
     def fetch(self, attempt: Attempt, is_lost: bool) -> None:
         try:
@@ -308,6 +319,11 @@ class Lifecycle(RuleBasedStateMachine):
             assert self.released[attempt.number] == (0 if attempt.is_open else 1) + self.reopened[attempt.number]
 
     @invariant()
+    def phones_are_asked_once(self) -> None:
+        for attempt in self.message.attempts:
+            assert self.asked[attempt.number] == (attempt.asked_at is not None)
+
+    @invariant()
     def something_is_due_until_it_is_settled(self) -> None:
         message = self.message
         is_over = message.is_final and message.settled and not message.open_attempts
@@ -372,6 +388,8 @@ class AskFirst(Lifecycle):
 class ByTheClock(Lifecycle):
     """Phones that ask nobody and send while their lease runs, by a clock that is wrong by up to half the skew."""
 
+    terms = Terms(margin_seconds=2.0)
+
     def may_send(self, slip: Slip) -> bool:
         return self.now + self.offsets[slip.seed] < slip.valid_until
 
@@ -413,12 +431,25 @@ class TellsAfter(ByTheClock):
             return
         slip.aired = True
         self.on_air.append(self.now)
-        self.time_is_up(None, 0.0)
+        self.lease_is_over()
         if meanwhile != "waits" and self.message.state == "pending":
             self.dispatch(other)
         if meanwhile == "handed" and self.message.state == "dispatched":
             self.fetch(self.message.attempts[-1], is_lost=False)
         self.say(slip, "radio")
+
+    @precondition(lambda self: any(slip.aired and self.message.attempts[slip.number - 1].asked_at for slip in self.on_hand()))
+    @rule(data=st.data())
+    def is_asked_and_tells_again(self, data: st.DataObject) -> None:
+        """Its first word was lost; where it comes before the margin is over, nobody else ever had the message."""
+        slip = data.draw(st.sampled_from([slip for slip in self.on_hand() if slip.aired]))
+        attempt = self.message.attempts[slip.number - 1]
+        is_waiting = attempt.state == "handed" and self.message.state == "dispatched"
+        is_taken = self.say(slip, "sent")
+
+        assert is_taken == (attempt.sent_at is None)
+        if is_waiting:
+            assert ("sent", slip.number) == (self.message.state, self.message.attempts[-1].number)
 
     @invariant()
     def on_the_air_once_unless_nobody_could_know(self) -> None:

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from router.domain.lots import carrier_of_lot, is_special, lot_of, parse_lot, pools_of
-from router.domain.message import Message
+from router.domain.lots import carrier_of_lot, is_special, lot_of, parse_lot, place_in_lot, pools_of
+from router.domain.message import LANES, Message
 from router.domain.seed import Seed
 
 
@@ -71,3 +71,17 @@ def test_names_are_read(name: str, carrier: str, country: str, owner: str, deman
 def test_where_a_seed_serves(fields: dict[str, Any], pools: list[str]) -> None:
     """In its carrier's pool or in its account's own one, in those of its groups, and in those of what it can do."""
     assert pools == list(pools_of(Seed(id="s", **fields)))
+
+
+def test_places() -> None:
+    """A code goes before what has waited less than half a minute longer, a bulk message after all; by age within a lane."""
+    waiting = [
+        message(id=f"{lane} {created_at:.0f}", lane=lane, created_at=created_at)
+        for lane in LANES
+        for created_at in (0.0, 29.0, 31.0, 299.0, 301.0)
+    ]
+
+    assert [
+        "otp 0", "otp 29", "notification 0", "otp 31", "notification 29", "notification 31", "otp 299", "bulk 0", "otp 301",
+        "notification 299", "bulk 29", "notification 301", "bulk 31", "bulk 299", "bulk 301",
+    ] == [each.id for each in sorted(waiting, key=place_in_lot)]  # fmt: skip

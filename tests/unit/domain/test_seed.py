@@ -65,8 +65,9 @@ def test_one_probe_on_probation() -> None:
     probation.in_flight = 1
     assert not probation.has_room(1, RULES)
     probation.consecutive_failures = 0
-    assert probation.capacity(RULES) == 8
-    assert probation.has_room(7, RULES)
+    assert probation.capacity(RULES) == 9
+    assert probation.has_room(8, RULES)
+    assert not probation.has_room(9, RULES)
 
 
 @pytest.mark.parametrize(("failures", "sent", "known_good"), [(0, 1, True), (0, 0, False), (1, 50, False), (2, 50, False)])
@@ -117,17 +118,18 @@ def test_quota_left(quota: Quota, used: tuple[int, int, int], left: int) -> None
 @pytest.mark.parametrize(
     ("pace_seconds", "lease_seconds", "lease_fill", "capacity"),
     [
-        (0.0, 8.0, 0.5, 1),
-        (1.0, 8.0, 0.5, 4),
-        (1.0, 8.0, 1.0, 8),
-        (0.9, 8.0, 0.5, 4),
-        (4.0, 8.0, 0.5, 1),
+        (0.0, 8.0, 0.5, 2),
+        (1.0, 8.0, 0.5, 5),
+        (1.0, 8.0, 1.0, 9),
+        (0.9, 8.0, 0.5, 5),
+        (4.0, 8.0, 0.5, 2),
+        (4.1, 8.0, 0.5, 1),
         (60.0, 8.0, 0.5, 1),
-        (3.0, 60.0, 0.5, 10),
+        (3.0, 60.0, 0.5, 11),
     ],
 )
 def test_capacity(pace_seconds: float, lease_seconds: float, lease_fill: float, capacity: int) -> None:
-    """A seed holds what it can send in the planned share of a lease at its pace, and at least one message."""
+    """A seed holds the part that it sends, and those whose turn comes within the planned share of a lease at its pace."""
     rules = Rules(lease_seconds=lease_seconds, lease_fill=lease_fill, pace_seconds=3.0)
 
     assert capacity == seed(pace_seconds=pace_seconds).capacity(rules)
@@ -140,7 +142,7 @@ def test_no_pace() -> None:
 
 @pytest.mark.parametrize(
     ("in_flight", "parts", "room"),
-    [(0, 4, True), (1, 3, True), (1, 4, False), (3, 1, True), (4, 1, False), (0, 9, True), (0, 31, True)],
+    [(0, 5, True), (1, 4, True), (1, 5, False), (4, 1, True), (5, 1, False), (0, 9, True), (0, 31, True)],
 )
 def test_room(in_flight: int, parts: int, room: bool) -> None:
     """Parts fit up to the capacity; a longer message fits an idle seed. The quota is asked for itself: `quota_left`."""
@@ -202,13 +204,13 @@ def test_what_is_left_decides_among_equals_only() -> None:
 
 
 def test_score() -> None:
-    """The score is in flight, as a share of the capacity, + 8 × failure share + recent seconds to sent ÷ 10; lowest is best."""
+    """The score is in flight, as a share of the capacity, + 8 × failure share + a fifth of the recent seconds to sent; lowest is best."""
     idle = seed(pace_seconds=1.0)
     busy = seed(pace_seconds=1.0, in_flight=2)
     failing = seed(pace_seconds=1.0, bad=5.0, outcomes=10.0)
     slow = seed(pace_seconds=1.0, seconds_to_sent=12.0)
 
     assert idle.score(RULES) == pytest.approx(0.8)
-    assert busy.score(RULES) == pytest.approx(0.8 + 0.5)
+    assert busy.score(RULES) == pytest.approx(0.8 + 2 / 5)
     assert failing.score(RULES) == pytest.approx(8 * 5.5 / 15)
-    assert slow.score(RULES) == pytest.approx(0.8 + 1.2)
+    assert slow.score(RULES) == pytest.approx(0.8 + 2.4)

@@ -1,13 +1,14 @@
-from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.domain.rules import Policy, Rules
 from router.domain.seed import Quota, Seed
-from router.domain.selection import REASONS, Choice, Need, Reason, choose_seed, why_not
+from router.domain.selection import REASONS, Choice, Need, Reason, why_not
+from tests.unit.domain.standings import choose
 
 NOW = 10_000.0
 RULES = Rules(pace_seconds=1.0, choices=3)
@@ -20,19 +21,6 @@ def seed(id: str = "S", **changes: Any) -> Seed:
 
 def need(**changes: Any) -> Need:
     return Need(**{"carrier": "60302", "country": "DZ"} | changes)
-
-
-class Counted:
-    """Candidates, and how many of them were drawn."""
-
-    def __init__(self, *seeds: Seed) -> None:
-        self.seeds = seeds
-        self.drawn = 0
-
-    def __iter__(self) -> Iterator[Seed]:
-        for candidate in self.seeds:
-            self.drawn += 1
-            yield candidate
 
 
 PASSED_OVER: list[tuple[Reason, Seed, Need]] = [
@@ -48,8 +36,8 @@ PASSED_OVER: list[tuple[Reason, Seed, Need]] = [
     ("quota used", seed(used=(30, 30, 30)), NEED),
     ("quota used", seed(used=(28, 28, 28)), Need(carrier="60302", country="DZ", parts=3)),
     ("quota used", seed(quota=Quota(half_hour=0, day=5), used=(5, 5, 5)), NEED),
-    ("no room", seed(in_flight=4), NEED),
-    ("no room", seed(in_flight=2), Need(carrier="60302", country="DZ", parts=3)),
+    ("no room", seed(in_flight=5), NEED),
+    ("no room", seed(in_flight=3), Need(carrier="60302", country="DZ", parts=3)),
     ("no room", seed(in_flight=1, consecutive_failures=2, failed_at=NOW - 20), NEED),
     ("another account's", seed(account="ac_1", shared=False), NEED),
     ("another account's", seed(account="ac_1", shared=False), need(account="ac_2")),
@@ -84,7 +72,8 @@ def test_every_reason_is_tested() -> None:
         (seed(lps=NOW - 20), NEED),
         (seed(consecutive_failures=1, failed_at=NOW), NEED),
         (seed(consecutive_failures=2, failed_at=NOW - 15), NEED),
-        (seed(in_flight=3), NEED),
+        (seed(in_flight=4), NEED),
+        (seed(in_flight=2), Need(carrier="60302", country="DZ", parts=3)),
         (seed(used=(29, 29, 29)), NEED),
         (seed(used=(10**6, 10**6, 10**6), quota=Quota(half_hour=0)), NEED),
         (seed(), Need(carrier="60302", country="DZ", parts=9)),
@@ -115,42 +104,45 @@ def test_tried_seeds_come_back() -> None:
 
 def test_best_score_wins() -> None:
     """`balanced` takes the lowest score of the first that may have it, and tells what it was better than."""
-    fleet = [seed("busy", in_flight=2), seed("best", outcomes=20.0), seed("new"), seed("beyond", outcomes=100.0)]
-    choice = choose_seed(fleet, NEED, NOW, RULES)
+    fleet = [seed("busy", in_flight=3), seed("best", outcomes=20.0), seed("new"), seed("beyond", outcomes=100.0)]
+    choice, _ = choose(fleet, NEED, NOW, RULES)
 
     assert choice.seed is fleet[1]
     assert choice.score == pytest.approx(0.16)
-    assert choice.compared == (("new", 0.8), ("busy", 1.3))
-    assert choice.why == "score 0.16; better than new 0.80, busy 1.30"
+    assert choice.beaten == ((pytest.approx(0.8), 2), (pytest.approx(1.4), 0))
+    assert choice.even == ()
+    assert choice.why == "score 0.16; better than new 0.80 and 1 more"
 
 
 def test_first_of_equals() -> None:
-    """Of equals the first drawn wins: the order is random already."""
+    """Of equals, none of which was ever given anything, one is taken, and the others are counted as such."""
     fleet = [seed("b"), seed("a"), seed("c")]
+    choice, _ = choose(fleet, NEED, NOW, RULES)
 
-    assert choose_seed(fleet, NEED, NOW, RULES).seed is fleet[0]
+    assert choice.seed is fleet[0]
+    assert choice.why == "score 0.80; as good as 2 others, and idle longest"
 
 
 @pytest.mark.parametrize("policy", ["freshest", "round-robin"])
 def test_other_policies_take_the_first(policy: Policy) -> None:
     """The other policies take the first that may have it, whatever its score: their candidates come in order."""
-    fleet = Counted(seed("off", enabled=False), seed("first", in_flight=3), seed("better"))
-    choice = choose_seed(fleet, NEED, NOW, Rules(pace_seconds=1.0, policy=policy))
+    fleet = [seed("off", enabled=False), seed("first", in_flight=3), seed("better")]
+    choice, drawn = choose(fleet, NEED, NOW, Rules(pace_seconds=1.0, policy=policy))
 
-    assert choice.seed is fleet.seeds[1]
-    assert choice.compared == ()
-    assert fleet.drawn == 2
+    assert choice.seed is fleet[1]
+    assert choice.beaten == choice.even == ()
+    assert drawn == 2
 
 
 def test_nobody() -> None:
     """Without a seed that may have it there is none, and the reasons are counted."""
-    fleet = [seed("a", enabled=False), seed("b", in_flight=4), seed("c", in_flight=5)]
-    choice = choose_seed(fleet, NEED, NOW, RULES)
+    fleet = [seed("a", enabled=False), seed("b", in_flight=5), seed("c", in_flight=6)]
+    choice, _ = choose(fleet, NEED, NOW, RULES)
 
     assert choice.seed is None
     assert choice.passed_over == {"disabled": 1, "no room": 2}
     assert choice.why == "no seed; passed over: 1 disabled, 2 no room"
-    assert choose_seed([], NEED, NOW, RULES) == Choice()
+    assert choose([], NEED, NOW, RULES) == (Choice(), 0)
     assert Choice().why == "no seed"
 
 
@@ -159,12 +151,24 @@ def test_another_carriers_seed() -> None:
     assert Choice(seed=seed(), score=0.8, on_net=False).why == "score 0.80; another carrier's seed"
 
 
+def test_all_the_words_of_a_choice() -> None:
+    """What it was as good as, what it was better than, and whom it passed over, in that order."""
+    choice = Choice(
+        seed=seed(), score=0.1, even=((0.104, 1), (0.3, 2)), beaten=((2.0, 3), (3.456, 4), (5.0, 5)), next="c",
+        passed_over={"offline": 2, "tried": 1}, on_net=False,
+    )  # fmt: skip
+
+    assert choice.why == (
+        "score 0.10; as good as 2 others, and idle longest; better than c 2.00 and 2 more; passed over: 2 offline, 1 tried; "
+        "another carrier's seed"
+    )
+
+
 def test_no_more_looks_than_needed() -> None:
     """Candidates are drawn until `choices` of them may have it, and no further."""
-    fleet = Counted(seed("off", enabled=False), *(seed(str(number)) for number in range(100)))
-    choose_seed(fleet, NEED, NOW, RULES)
+    _, drawn = choose([seed("off", enabled=False), *(seed(str(number)) for number in range(100))], NEED, NOW, RULES)
 
-    assert fleet.drawn == 1 + RULES.choices
+    assert drawn == 1 + RULES.choices
 
 
 CANDIDATES = st.builds(
@@ -188,15 +192,18 @@ CANDIDATES = st.builds(
     st.integers(1, 6),
 )
 def test_choice_is_the_best_of_the_first(fleet: list[Seed], need: Need, policy: Policy, choices: int) -> None:
-    """Whatever the fleet: the choice may have it, none of those compared is better, and each one drawn is accounted for."""
+    """Whatever the fleet: the choice may have it, none of those compared is better by much, and each one drawn is accounted for."""
     rules = Rules(pace_seconds=1.0, policy=policy, choices=choices)
-    candidates = Counted(*fleet)
-    choice = choose_seed(candidates, need, NOW, rules)
+    fleet = [msgspec.structs.replace(each, id=str(place)) for place, each in enumerate(fleet)]
+    choice, drawn = choose(fleet, need, NOW, rules)
     able = [candidate for candidate in fleet if why_not(candidate, need, NOW, rules) is None]
     compared = able[: choices if policy == "balanced" else 1]
 
     assert (choice.seed is not None) == bool(able)
-    assert candidates.drawn == len(compared) + sum(choice.passed_over.values())
+    assert drawn == len(compared) + sum(choice.passed_over.values())
     if choice.seed is not None:
-        assert choice.score == min(candidate.score(rules) for candidate in compared)
-        assert len(choice.compared) == len(compared) - 1
+        scores = {candidate.id: candidate.score(rules) for candidate in compared}
+        enough = min(scores.values()) + rules.even_score
+        assert choice.score == scores.pop(choice.seed.id) <= enough
+        assert {fleet[slot].id: score for score, slot in choice.even} == {id: score for id, score in scores.items() if score <= enough}
+        assert {fleet[slot].id: score for score, slot in choice.beaten} == {id: score for id, score in scores.items() if score > enough}
