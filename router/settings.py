@@ -291,7 +291,6 @@ class Settings(BaseSettings):
         "skew_seconds", "added to a lease's end before another seed may send, where a phone goes by its clock", ge=0, le=600
     )
     ask_seconds: float = _rule("ask_seconds", "so long before its lease ends a phone that tells afterwards is asked", ge=0, le=600)
-    asked_skew_seconds: float = _rule("asked_skew_seconds", "the same for a seed that asks the router before it sends", ge=0, le=600)
     unknown_skew_seconds: float = _rule(
         "unknown_skew_seconds", "what the clock of an SMSGate phone that has not reported yet may be off by", ge=0, le=3600
     )

@@ -125,10 +125,10 @@ def _change(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"{name}: {error}") from None
 
 
-def _words(known: Sequence[str]) -> Any:
+def _words(known: Sequence[str], *, paths: bool = False) -> Any:
     def parse(text: str) -> list[str]:
         words = list(known) if text == "all" else text.split(",")
-        if unknown := [word for word in words if word not in known and not word.endswith(".toml")]:
+        if unknown := [word for word in words if word not in known and not (paths and word.endswith(".toml"))]:
             raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(known)}, and all")
         return words
 
@@ -137,7 +137,7 @@ def _words(known: Sequence[str]) -> Any:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench routing")
-    parser.add_argument("--fleet", type=_words(fleets.names()), default=["dz-500"], help="names with commas, paths of .toml files, or all")
+    parser.add_argument("--fleet", type=_words(fleets.names(), paths=True), default=["dz-500"], help="names with commas, paths of .toml files, or all")
     parser.add_argument("--scenario", type=_words(list(SCENARIOS)), default=["usual"], help=f"{', '.join(SCENARIOS)}, or all")
     parser.add_argument("--policy", type=_words(list(POLICIES)), default=["ours", "oracle"], help=f"{', '.join(POLICIES)}, or all")
     parser.add_argument("--load", type=_loads, default=None, help="shares of full load, e.g. 0.3,0.6; without it the scenario's own")
@@ -153,4 +153,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _loads(text: str) -> list[float]:
-    return [float(word) for word in text.split(",")]
+    loads = [float(word) for word in text.split(",")]
+    if min(loads) <= 0.0:
+        raise argparse.ArgumentTypeError("a load is above 0, e.g. 0.6")
+    return loads

@@ -74,7 +74,6 @@ class Router:
         self.twice = 0
         self.explained_twice = 0
         """Of those, messages with an ambiguous attempt, or more."""
-        self.outside_lease = 0
         self.parked = 0
         agenda.after(_LOOK_EVERY, self._look_round)
 

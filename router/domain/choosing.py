@@ -14,6 +14,8 @@ from router.domain.selection import Choice, FailoverBudget, Need
 FRUITLESS_SECONDS: Final = 0.5
 """A parking lot none of whose first messages could leave is left alone for so long."""
 
+_LOTS_KEPT: Final = 1000
+
 
 class Chooser:
     """One per dispatcher, over its copy of the fleet."""
@@ -56,6 +58,8 @@ class Chooser:
 
     def looked(self, lot: str, now: float, *, in_vain: bool) -> None:
         """Its first messages were looked at, and some left it or none."""
+        if len(self._left_alone_until) > _LOTS_KEPT:
+            self._left_alone_until = {name: until for name, until in self._left_alone_until.items() if until > now}
         if in_vain:
             self._left_alone_until[lot] = now + FRUITLESS_SECONDS
         else:

@@ -294,7 +294,7 @@ def _deadline(attempt: Attempt, rules: Rules) -> float:
     if attempt.state == "assigned":
         return attempt.assigned_at + rules.pickup_seconds
     if attempt.state == "handed":
-        margin = rules.asked_skew_seconds if attempt.margin_seconds is None else attempt.margin_seconds
+        margin = rules.skew_seconds if attempt.margin_seconds is None else attempt.margin_seconds
         return (attempt.lease_until or attempt.assigned_at) + margin
     return (attempt.radio_at or attempt.assigned_at) + rules.radio_seconds
 

@@ -63,7 +63,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     tells_after: bool = False
     """The seed goes by its lease alone and tells afterwards what it did (SMSGate's app): its silence proves nothing."""
     margin_seconds: float | None = None
-    """From the end of the lease until another seed may send; None = the rule's `asked_skew_seconds`."""
+    """From the end of the lease until another seed may send; None = the rule's `skew_seconds`."""
     asked_at: float | None = None
     """When its phone was asked what became of it, its lease being about to end without a word."""
 

@@ -18,11 +18,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 5.0
     """How long a seed may take to give a message to the radio, from hand-over. Short beats long (docs/routing.md)."""
     skew_seconds: float = 1.0
-    """Added to a lease's end before another seed may send, where the phone goes by its own clock: what that may be off by, at the least."""
+    """Added to a lease's end before another seed may send: what a phone's clock may be off by, at the least."""
     ask_seconds: float = 1.0
     """So long before the end of its lease a phone that tells afterwards, and has said nothing yet, is asked."""
-    asked_skew_seconds: float = 0.5
-    """The same for a seed that asks before it sends: our clock decides there."""
     unknown_skew_seconds: float = 15.0
     """What the clock of a phone that has not reported yet may be off by, where it goes by its lease alone."""
     pickup_seconds: float = 3.0

@@ -39,8 +39,10 @@ class Standings:
         where nobody has looked since it was given one.
         """
         self.overdue_at = array("I")
-        """The second (Unix) from which its next sign of life is overdue, by the pauses that it makes. Until then it is online."""
-        self.turn = array("I")
+        """The second (Unix) from which its next sign of life is overdue, by the pauses that it makes; never later than the end of its online
+        window, so that until then it is online.
+        """
+        self.turn = array("Q")
         """The number of the choice that gave it a message last; 0 = none yet."""
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Standings:
         self.seeds.append(seed)
         self.ids.append(seed.id)
         self.score.append(NOT_FREE)
-        self.overdue_at.append(math.ceil(seed.lps + _SLACK_SECONDS))
+        self.overdue_at.append(0)
         self.turn.append(0)
         self._lps.append(seed.lps)
         self._pauses.append(0.0)
@@ -73,6 +75,7 @@ class Standings:
         """The seed has changed. `free`: could it take an ordinary message now?"""
         seed = self.seeds[slot]
         self.heard(slot, seed.lps)
+        self._expect(slot)
         self.score[slot] = seed.score(self._rules) if free else NOT_FREE
 
     def given(self, slot: int) -> None:
@@ -86,8 +89,13 @@ class Standings:
         pause = at - self._lps[slot]
         if pause <= 0.0:
             return
-        longest = _LONGEST_PAUSE * (self.seeds[slot].window_seconds or self._rules.online_window_seconds)
-        usual = min(max(pause, self._pauses[slot] * _PAUSE_FADES), longest)
         self._lps[slot] = at
-        self._pauses[slot] = usual
-        self.overdue_at[slot] = math.ceil(at + usual + _SLACK_SECONDS)
+        self._pauses[slot] = max(pause, self._pauses[slot] * _PAUSE_FADES)
+        self._expect(slot)
+
+    def _expect(self, slot: int) -> None:
+        """When the next sign of life is overdue."""
+        window = self.seeds[slot].window_seconds or self._rules.online_window_seconds
+        pause = self._pauses[slot] = min(self._pauses[slot], _LONGEST_PAUSE * window)
+        at = self._lps[slot]
+        self.overdue_at[slot] = max(0, min(math.ceil(at + pause + _SLACK_SECONDS), math.floor(at + window)))

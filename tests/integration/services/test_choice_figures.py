@@ -111,7 +111,7 @@ async def test_the_fleet_in_figures(world: World) -> None:
     mobilis = {"carrier": "60301"}
 
     assert (2, 2, 1) == (gauge("seeds_enrolled", **mobilis), gauge("seeds_online", **mobilis), gauge("in_flight_parts", **mobilis))
-    assert 2 * 8 - 1 == gauge("seed_room_parts", **mobilis)
+    assert 2 * 9 - 1 == gauge("seed_room_parts", **mobilis)
     assert 1.0 == gauge("seed_load_max_ratio", **mobilis)
     assert gauge("seeds_quota_used_ratio", **mobilis) in (0.0, pytest.approx(0.05))
     assert (1, 0) == (gauge("seeds_enrolled", carrier="60302"), gauge("seeds_online", carrier="60302"))

@@ -266,7 +266,7 @@ async def test_carriers_as_a_dispatcher_tells(world: World) -> None:
     assert 0.3 == alone.failed_over
     assert ("", 2, 0) == (unknown.carrier, unknown.parked, unknown.online)
     assert ("60301", 1, 1, 0, 0) == (mobilis.carrier, mobilis.online, mobilis.ready, mobilis.parked, mobilis.in_flight)
-    assert world.rules.lease_seconds * world.rules.lease_fill // world.rules.pace_seconds == mobilis.room
+    assert 1 + world.rules.lease_seconds * world.rules.lease_fill // world.rules.pace_seconds == mobilis.room
     assert ("60302", 5, 3, NOW) == (djezzy.carrier, djezzy.parked, djezzy.hour.failovers, djezzy.as_of)
 
 

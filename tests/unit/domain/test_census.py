@@ -29,7 +29,7 @@ def test_online_seeds_and_their_room() -> None:
     tally = census.tallies["60301"]
 
     assert (8, 5, 1) == (tally.enrolled, tally.online, tally.tripped)
-    assert 4 + 1 == tally.room
+    assert 5 + 2 == tally.room
     assert 15 == tally.in_flight
     assert 1.0 / 5 == tally.mean_quota_used
     assert 30 / (40 / 5) == tally.unevenness
@@ -39,7 +39,7 @@ def test_ready_seeds() -> None:
     """They may be given a message of one part at once: neither tripped, resting, full nor used up."""
     census = Census(NOW, RULES, {})
     for one in (
-        seed("ready", in_flight=3), seed("full", in_flight=4), seed("used up", used=(30, 30, 30)),
+        seed("ready", in_flight=4), seed("full", in_flight=5), seed("used up", used=(30, 30, 30)),
         seed("tripped", consecutive_failures=2, failed_at=NOW), seed("resting", rest_seconds=60.0, last_given_at=NOW - 59),
         seed("rested", rest_seconds=60.0, last_given_at=NOW - 60), seed("draining", draining=True),
     ):  # fmt: skip

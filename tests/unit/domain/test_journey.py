@@ -111,21 +111,27 @@ def test_webhooks_and_a_bound_one() -> None:
 
 
 @given(
-    compared=st.lists(st.tuples(SEEDS, st.floats(0, 99)), max_size=4),
+    even=st.integers(0, 4),
+    beaten=st.lists(st.floats(0, 99), max_size=4),
     passed_over=st.dictionaries(st.sampled_from(REASONS), st.integers(1, 99)),
     on_net=st.booleans(),
     found=st.booleans(),
 )
-def test_every_choice_is_read_back(compared: list[tuple[str, float]], passed_over: Any, on_net: bool, found: bool) -> None:
+def test_every_choice_is_read_back(even: int, beaten: list[float], passed_over: Any, on_net: bool, found: bool) -> None:
     """Whatever a choice says, nothing of it is lost."""
     seed = Seed(id="S") if found else None
-    choice = Choice(seed=seed, score=1.234, compared=tuple(compared), passed_over=passed_over, on_net=on_net)
+    choice = Choice(
+        seed=seed, score=1.234, even=((1.2, 7),) * even, beaten=tuple((score, 8) for score in beaten), next="n", passed_over=passed_over,
+        on_net=on_net,
+    )  # fmt: skip
     why = read_why(choice.why)
 
     assert ("1.23" if found else "") == why.score
-    assert [f"{other} {score:.2f}" for other, score in compared] == list(why.better_than)
+    more = f" and {len(beaten) - 1} more" if len(beaten) > 1 else ""
+    assert [f"n {score:.2f}{more}" for score in beaten[:1]] == list(why.better_than)
     assert [f"{count} {reason}" for reason, count in passed_over.items()] == list(why.passed_over)
-    assert ([] if found else ["no seed"]) + ([] if on_net else ["another carrier's seed"]) == list(why.other)
+    equals = [f"as good as {even} other{'s' if even > 1 else ''}, and idle longest"] if even else []
+    assert ([] if found else ["no seed"]) + equals + ([] if on_net else ["another carrier's seed"]) == list(why.other)
 
 
 def test_words_of_another_version() -> None:

@@ -30,7 +30,7 @@ from router.domain.message import END_STATES, STATES, Attempt, AttemptState, Mes
 from router.domain.rules import AmbiguousPolicy, Rules
 
 RULES = Rules(
-    lease_seconds=8.0, skew_seconds=3.0, asked_skew_seconds=2.0, ask_seconds=0.0, pickup_seconds=4.0, radio_seconds=30.0, max_attempts=3,
+    lease_seconds=8.0, skew_seconds=2.0, ask_seconds=0.0, pickup_seconds=4.0, radio_seconds=30.0, max_attempts=3,
     republish_seconds=5.0,
 )  # fmt: skip
 EXPIRES = 300.0
