@@ -137,11 +137,12 @@ def _words(known: Sequence[str], *, paths: bool = False) -> Any:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench routing")
-    parser.add_argument("--fleet", type=_words(fleets.names(), paths=True), default=["dz-500"], help="names with commas, paths of .toml files, or all")
+    fleet = _words(fleets.names(), paths=True)
+    parser.add_argument("--fleet", type=fleet, default=["dz-500"], help="names with commas, paths of .toml files, or all")
     parser.add_argument("--scenario", type=_words(list(SCENARIOS)), default=["usual"], help=f"{', '.join(SCENARIOS)}, or all")
     parser.add_argument("--policy", type=_words(list(POLICIES)), default=["ours", "oracle"], help=f"{', '.join(POLICIES)}, or all")
     parser.add_argument("--load", type=_loads, default=None, help="shares of full load, e.g. 0.3,0.6; without it the scenario's own")
-    parser.add_argument("--messages", type=int, default=0, help="at least so many are measured; 0 = as long as the scenario lasts")
+    parser.add_argument("--messages", type=int, default=0, help="about so many are measured; 0 = as long as the scenario lasts")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with random numbers of their own")
     parser.add_argument("--set", type=_change, action="append", default=[], metavar="RULE=VALUE", help="another number of the rules")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="runs at a time, a process each")

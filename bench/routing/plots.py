@@ -37,7 +37,7 @@ def draw(outcomes: Sequence[Outcome], folder: Path) -> Iterator[Path]:
         if usual:
             yield from _save(_per_seed, usual, folder / f"routing-{fleet}-seeds", 1)
         for scenario in sorted({o.scenario for o in runs} - {"usual"}):
-            yield from _save(_against_time, [o for o in runs if o.scenario == scenario], folder / f"routing-{fleet}-{scenario}", 2)
+            yield from _save(_against_time, [o for o in runs if o.scenario == scenario], folder / f"routing-{fleet}-{scenario}", 3)
 
 
 def _save(paint: Any, outcomes: Sequence[Outcome], path: Path, columns: int) -> Iterator[Path]:
@@ -88,12 +88,13 @@ def _per_seed(axes: "Sequence[Axes]", outcomes: Sequence[Outcome]) -> None:
 
 
 def _against_time(axes: "Sequence[Axes]", outcomes: Sequence[Outcome]) -> None:
-    share, flow = axes
+    share, flow, room = axes
     for policy, found in _policies(outcomes):
         blocks = list(_blocks(found[0]))
         times = [at for at, *_ in blocks]
         share.plot(times, [100 * good / made if made else 100.0 for _, made, good, _ in blocks], **_colour(policy))
         flow.plot(times, [sent / _BLOCK_SECONDS for *_, sent in blocks], **_colour(policy))
+        room.plot([at for at, _ in found[0].room], [free for _, free in found[0].room], **_colour(policy))
     first = outcomes[0]
     accepted = [(at, made / _BLOCK_SECONDS) for at, made, *_ in _blocks(first)]
     flow.plot(*zip(*accepted, strict=True), color="#bbbbbb", label="accepted", zorder=0)
@@ -101,6 +102,7 @@ def _against_time(axes: "Sequence[Axes]", outcomes: Sequence[Outcome]) -> None:
         for each in axes:
             each.axvspan(since, max(until, since + 2), color="#d00000", alpha=0.08, label=what if each is flow else None)
     share.set(title=f"On the air within {GOOD_SECONDS:.0f} s", xlabel="accepted, s after the start", ylabel="% of messages", ylim=(0, 101))
+    room.set(title="Room", xlabel="s after the start", ylabel="parts that SIMs online could still take", ylim=(0, None))
     flow.set(title="Throughput", xlabel="s after the start", ylabel="messages/s", ylim=(0, None))
     flow.legend(fontsize="small")
 

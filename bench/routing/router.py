@@ -25,6 +25,7 @@ from router.domain.seed import Seed
 from router.domain.selection import FailoverBudget
 
 _LOOK_EVERY: Final = 0.1
+_ROOM_EVERY: Final = 5.0
 _ROUNDS: Final = 4
 _SEED_FIELDS: Final = Seed.__struct_fields__
 
@@ -75,7 +76,10 @@ class Router:
         self.explained_twice = 0
         """Of those, messages with an ambiguous attempt, or more."""
         self.parked = 0
+        self.room: list[tuple[float, int]] = []
+        """Every few seconds: the parts that all SIMs that are online could still take, as the rules have it."""
         agenda.after(_LOOK_EVERY, self._look_round)
+        agenda.after(_ROOM_EVERY, self._count_room)
 
     # The fleet
 
@@ -122,6 +126,16 @@ class Router:
                 if waiting and dispatcher.chooser.is_worth_a_look(lot, now):
                     self._empty(dispatcher, lot, waiting, now)
         self._agenda.after(_LOOK_EVERY, self._look_round)
+
+    def _count_room(self) -> None:
+        now, rules = self._agenda.now, self._rules
+        free = (
+            max(0, record.capacity(rules) - record.in_flight)
+            for record in self.records.values()
+            if record.is_dispatchable() and record.is_online(now, rules) and now >= record.tripped_until(rules)
+        )
+        self.room.append((now, sum(free)))
+        self._agenda.after(_ROOM_EVERY, self._count_room)
 
     def _heard(self, phone: Phone, now: float) -> None:
         self.records[phone.seed_id].lps = now

@@ -50,6 +50,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     by_second: list[tuple[int, int, int]] = []
     """For each second of acceptance: messages, those on the air within 10 s, those that went on the air in it."""
     sent_by_seed: list[int] = []
+    room: list[tuple[float, int]] = []
+    """Time, and the parts that all SIMs that are online could still take."""
     troubles: list[tuple[str, float, float]] = []
 
 
@@ -117,9 +119,9 @@ class Run:
         self.phones = [phone for phone in self.phones if phone not in gone] + new
 
     def go(self, messages: int) -> None:
-        """Traffic for as long as the scenario lasts, or longer for so many messages, and until the last is over."""
+        """Traffic for as long as the scenario lasts, or for about so many messages, and until the last is over."""
         rate = self._load * self.fleet.per_second
-        seconds = max(self._story.seconds, messages / rate if messages else 0.0)
+        seconds = messages / rate if messages else self._story.seconds
         carriers = [carrier.code for carrier in self.fleet.carriers]
         weights = [carrier.traffic for carrier in self.fleet.carriers]
         end = WARM_UP_SECONDS + seconds
@@ -165,7 +167,7 @@ def run(fleet: Fleet, name: str, scenario: str, policy: str, load: float, seed: 
         twice=router.twice, explained_twice=router.explained_twice, failovers=router.failovers, ended=router.ended, parked=router.parked,
         busiest=max(_busiest([p.sent for p in good if p.carrier == carrier.code]) for carrier in one.fleet.carriers),
         back_seconds=_back(rows, one.troubles), by_second=[(row[0], row[1], row[2]) for row in rows],
-        sent_by_seed=sorted(phone.sent for phone in good), troubles=one.troubles,
+        sent_by_seed=sorted(phone.sent for phone in good), troubles=one.troubles, room=[pair for pair in router.room if pair[0] <= last],
     )  # fmt: skip
 
 

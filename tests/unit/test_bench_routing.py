@@ -183,7 +183,7 @@ def test_broken_fleets(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_unknown_fleets() -> None:
-    with pytest.raises(ValueError, match="there is no fleet nowhere: there are dz-50"):
+    with pytest.raises(ValueError, match="there is no fleet nowhere: there are dz-150, dz-50"):
         fleets.load("nowhere")
 
 
@@ -198,7 +198,7 @@ def test_unknown_fleets() -> None:
         (["--set", "policy=best"], "policy: Invalid enum value"),
         (["--policy", "ours,best"], "best: there are ours"),
         (["--scenario", "flood"], "flood: there are usual"),
-        (["--fleet", "dz-7"], "dz-7: there are dz-50"),
+        (["--fleet", "dz-7"], "dz-7: there are dz-150, dz-50"),
     ],
 )
 def test_wrong_options(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
