@@ -142,8 +142,9 @@ class Directory:
         if seed.rest_seconds > 0:
             seed.last_given_at = max(seed.last_given_at, now)
         self._standings.given(slot)
-        for pool in self._listed[slot]:
-            pool.used(slot)
+        if self._rules.policy == "round-robin":
+            for pool in self._listed[slot]:
+                pool.used(slot)
 
     def find(self, need: Need, now: float) -> Choice:
         """The seed for a message: of the group it is bound to; else the account's own and then the shared ones, on-net first, then, if

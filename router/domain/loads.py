@@ -6,26 +6,28 @@ _MINUTES = 5
 
 
 class Loads:
-    """Counts of the running minute and the ones before it, five in all. Adding is one look into a dict."""
+    """Counts of the running minute and the ones before it, five in all. Adding is an append: a count per seed would be one more place in
+    memory that no choice has touched lately.
+    """
 
     def __init__(self) -> None:
         self._minute = 0.0
-        self._counts: dict[str, int] = {}
-        self._minutes: deque[tuple[float, dict[str, int]]] = deque(maxlen=_MINUTES)
+        self._given: list[str] = []
+        """Of the running minute, in their order."""
+        self._minutes: deque[tuple[float, Counter[str]]] = deque(maxlen=_MINUTES - 1)
 
     def add(self, seed_id: str, now: float) -> None:
         """It was given a message."""
         minute = now // 60
         if minute != self._minute:
-            self._minute, self._counts = minute, {}
-            self._minutes.append((minute, self._counts))
-        counts = self._counts
-        counts[seed_id] = counts.get(seed_id, 0) + 1
+            self._minutes.append((self._minute, Counter(self._given)))
+            self._minute, self._given = minute, []
+        self._given.append(seed_id)
 
     def by_seed(self, now: float) -> Counter[str]:
         """Messages of the last five minutes, of seeds that had any."""
         total: Counter[str] = Counter()
-        for minute, counts in self._minutes:
+        for minute, counts in (*self._minutes, (self._minute, Counter(self._given))):
             if minute > now // 60 - _MINUTES:
                 total.update(counts)
         return total

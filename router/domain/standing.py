@@ -42,7 +42,7 @@ class Standings:
         """The second (Unix) from which its next sign of life is overdue, by the pauses that it makes; never later than the end of its online
         window, so that until then it is online.
         """
-        self.turn = array("Q")
+        self.turn = array("I")
         """The number of the choice that gave it a message last; 0 = none yet."""
 
     def __len__(self) -> int:
@@ -80,7 +80,8 @@ class Standings:
 
     def given(self, slot: int) -> None:
         """It was just given a message: the next look is at the record."""
-        self._turns += 1
+        # Four bytes: after four thousand million choices the first ones of the next round look idle, once
+        self._turns = (self._turns + 1) & 0xFFFF_FFFF
         self.turn[slot] = self._turns
         self.score[slot] = NOT_FREE
 
