@@ -39,8 +39,8 @@ class Standings:
         where nobody has looked since it was given one.
         """
         self.overdue_at = array("I")
-        """The second (Unix) from which its next sign of life is overdue, by the pauses that it makes; never later than the end of its online
-        window, so that until then it is online.
+        """The second (Unix) from which its next sign of life is overdue, by the pauses that it makes. Never later than the end of its
+        online window: until then it is online.
         """
         self.turn = array("I")
         """The number of the choice that gave it a message last; 0 = none yet."""
