@@ -70,12 +70,13 @@ def printable(value: object) -> str:
 def _flow(flow: Mapping[str, Any]) -> Iterable[Text]:
     minutes = flow["minutes"]
     totals = [minute["total"] for minute in minutes]
-    lost = [total["failed"] + total["expired"] + total["cancelled"] for total in totals]
+    # Codes that were sent and never typed are among them
+    unverified = [total["failed"] + total["expired"] + total["cancelled"] for total in totals]
     yield _heading(f"{'messages':<12}{'now':>7}{'minute':>8}{'hour':>8}   the last {SPARK_MINUTES} minutes")
     rows = [(name, [total[name] for total in totals]) for name in ("accepted", "sent", "verified", "failovers")]
-    for name, values in (*rows, ("lost", lost)):
+    for name, values in (*rows, ("unverified", unverified)):
         now, before = values[-1], values[-2] if len(values) > 1 else 0
-        style = "" if name not in ("failovers", "lost") or not (now or before) else "yellow"
+        style = "" if name != "failovers" or not (now or before) else "yellow"
         figures = f"{compact(now):>7}{compact(before):>8}{compact(sum(values[-60:])):>8}"
         yield Text.assemble((f"{name:<12}", "bold"), (figures, style), "   ", (sparkline(values[-SPARK_MINUTES:]), "cyan"))
     recent, whole = flow["recent"], flow["total"]
