@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _BLOCK_SECONDS: Final = 5
 _COLOURS: Final = {
     "ours": "#0b6e4f", "oracle": "#444444", "random": "#c8553d", "random-once": "#f28f3b", "round-robin": "#3d5a80", "freshest": "#7b2d8b",
-    "least-in-flight": "#8d99ae",
+    "least-in-flight": "#8d99ae", "newest-first": "#5fb49c",
 }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     view: View
     changes: dict[str, object] = {}
     """What it changes of the rules."""
+    newest_first: bool = False
+    """What is parked goes out in the other order."""
 
 
 def _as(kind: type[Seed]) -> View:
@@ -53,5 +55,6 @@ POLICIES: dict[str, Policy] = {
     "round-robin": Policy(about="the seed that was idle longest", view=_as(Seed), changes={"policy": "round-robin"}),
     "freshest": Policy(about="the seed that was heard of last", view=_as(Seed), changes={"policy": "freshest"}),
     "least-in-flight": Policy(about="of five, the one that holds least", view=_as(_LeastInFlight)),
+    "newest-first": Policy(about="ours, but of what waits the newest goes out first", view=_as(Seed), newest_first=True),
     "oracle": Policy(about="knows which phones would send", view=_known),
 }

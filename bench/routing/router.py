@@ -52,13 +52,14 @@ class Router:
 
     def __init__(
         self, rules: Rules, agenda: Agenda, rng: random.Random, view: Callable[[Record, Phone, float], Seed], *,
-        dispatchers: int, delay: float,
+        dispatchers: int, delay: float, newest_first: bool = False,
     ) -> None:  # fmt: skip
         self._rules = rules
         self._agenda = agenda
         self._rng = rng
         self._view = view
         self._delay = delay
+        self._newest_first = newest_first
         self._dispatchers = [Dispatcher(rules, random.Random(rng.random())) for _ in range(dispatchers)]
         self.messages: dict[str, Message] = {}
         self.truths: dict[str, Truth] = {}
@@ -187,7 +188,8 @@ class Router:
             self._agenda.after(0.005, self.phones[seed_id].fetch)
             return True
         lot = lot_of(message)
-        heappush(self._lots.setdefault(lot, []), (place_in_lot(message), message.id))
+        place = place_in_lot(message)
+        heappush(self._lots.setdefault(lot, []), (-place if self._newest_first else place, message.id))
         if message.parked_at is None:
             self.parked += 1
             self._apply(lifecycle.park(message, now))

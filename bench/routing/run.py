@@ -71,7 +71,10 @@ class Run:
             pace_seconds=fleet.pace_seconds, parts_per_half_hour=fleet.parts_per_half_hour, code_seconds=fleet.code_seconds,
             accept_when="always", **{**changes, **self._policy.changes},
         )  # fmt: skip
-        self.router = Router(self.rules, self.agenda, self.rng, self._policy.view, dispatchers=2, delay=_DELAY_SECONDS)
+        chosen = self._policy
+        self.router = Router(
+            self.rules, self.agenda, self.rng, chosen.view, dispatchers=2, delay=_DELAY_SECONDS, newest_first=chosen.newest_first
+        )
         self._made = 0
         self.phones: list[Phone] = []
         for carrier in fleet.carriers:
