@@ -48,7 +48,7 @@ async def test_handed_over(world: World) -> None:
     assert (message.id, 1, PHONE, world.clock.at + 5) == (handed.id, handed.attempt, handed.to, handed.valid_until)
     assert handed.text.startswith("Code ")
     assert [] == await world.fetch()
-    assert world.clock.at + 5.5 == await world.timer(message.id)
+    assert world.clock.at + 6.0 == await world.timer(message.id)
     assert world.clock.at == (await world.seen()).lps
 
 

@@ -31,7 +31,7 @@ async def test_nothing_due(world: World) -> None:
 async def test_a_lease_ends(world: World) -> None:
     """The lease and the margin pass without a word: another seed gets it, the silent one's record shows it."""
     handed = await handed_over(world)
-    await world.time_passes(5.25)
+    await world.time_passes(5.75)
 
     assert "dispatched" == (await world.message(handed.id)).state
     await world.time_passes(0.25)
