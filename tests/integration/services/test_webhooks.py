@@ -363,7 +363,8 @@ async def test_breaker(scene: Scene) -> None:
 async def test_new_ones_for_a_paused_target_wait(scene: Scene) -> None:
     """What is made while the breaker is open waits for its end too."""
     await scene.webhook()
-    await scene.tell(*[sent() for _ in range(4)])
+    # So many that some wait in each shard: a pause is kept where something waits
+    await scene.tell(*[sent() for _ in range(40)])
     scene.office.answer = lambda url: Outcome(503, "HTTP 503")
     await scene.work()
     await scene.tell(*[sent() for _ in range(4)])
