@@ -1,13 +1,10 @@
 """Prefixes of numbers, finer than carriers: what a number's is, and whether numbers of one stand next to each other. Pure."""
 
-import functools
 from collections.abc import Iterable
 from typing import Final
 
-import phonenumbers
-
 from router.domain.errors import Invalid
-from router.domain.numbering import parse_number
+from router.domain.numbering import calling_code_length, parse_number
 
 RECENT: Final = 32
 """Numbers of one prefix that a new one is compared with, the latest."""
@@ -20,15 +17,6 @@ _SHORTEST_E164, _LONGEST_E164 = 8, 16
 _FILL: Final = "123456789012345"
 
 
-@functools.lru_cache(maxsize=4096)
-def _calling_code_length(head: str) -> int:
-    """Of the first three digits of a number; 0 where they begin with no country's code."""
-    if head.startswith("0"):
-        return 0
-    codes = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
-    return next((length for length in (1, 2, 3) if len(head) >= length and int(head[:length]) in codes), 0)
-
-
 def is_e164(text: str) -> bool:
     """A plus and 7 to 15 digits. What is handed to a phone as it is may be anything."""
     return text[:1] == "+" and _SHORTEST_E164 <= len(text) <= _LONGEST_E164 and text.isascii() and text[1:].isdigit()
@@ -36,7 +24,7 @@ def is_e164(text: str) -> bool:
 
 def prefix_of(e164: str, digits: int) -> str:
     """The country code and `digits` more, with the plus: `+21366123`. Empty for what is no number in E.164, or has no digit beyond them."""
-    code = _calling_code_length(e164[1:4]) if is_e164(e164) else 0
+    code = calling_code_length(e164[1:4]) if is_e164(e164) else 0
     end = 1 + code + digits
     return e164[:end] if code and end < len(e164) else ""
 
@@ -44,7 +32,7 @@ def prefix_of(e164: str, digits: int) -> str:
 def check_prefix(text: str) -> str:
     """A beginning of numbers as an operator writes it, with or without its plus: `+21366123`. Raises `Invalid`."""
     digits = text.strip().removeprefix("+")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < _LONGEST_E164) or not _calling_code_length(digits[:3]):
+    if not (digits.isascii() and digits.isdigit() and len(digits) < _LONGEST_E164) or not calling_code_length(digits[:3]):
         raise Invalid("prefix", "a country code and the digits behind it: +21366123")
     return f"+{digits}"
 
