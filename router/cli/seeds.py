@@ -97,7 +97,7 @@ def list_seeds(
     columns: dict[str, list[Any]] = {
         "imsi": [seed["imsi"] for seed in seeds],
         "carrier": [f"{seed['carrier_name']} {seed['carrier']}".strip() for seed in seeds],
-        "state": list(map(state_of, seeds)),
+        "state": [seed["state"] for seed in seeds],
         "ping": [ago(seed["lps"], now) for seed in seeds],
         "owner": list(map(_owner, seeds)),
         "phone": list(map(_phone, seeds)),
@@ -211,23 +211,6 @@ def run_test(
         raise typer.Exit(1)
 
 
-def state_of(seed: dict[str, Any]) -> str:
-    """In one word or two: why it is given messages, or not."""
-    if not seed["enrolled"]:
-        return "not enrolled"
-    if not seed["enabled"]:
-        return "disabled"
-    if not seed["carrier"]:
-        return "no carrier"
-    if not seed["online"]:
-        return "offline"
-    if seed["draining"]:
-        return "draining"
-    if seed["tripped_until"]:
-        return "tripped"
-    return "resting" if seed["resting_until"] else "online"
-
-
 def _change(imsi: str, body: dict[str, Any], data: Any, as_json: bool) -> None:
     from router.cli.client import path_of
 
@@ -242,7 +225,7 @@ def _print(seed: dict[str, Any], as_json: bool) -> None:
     print_fields(
         {
             "imsi": seed["imsi"],
-            "state": state_of(seed),
+            "state": seed["state"],
             "number": seed["msisdn"],
             "carrier": f"{seed['carrier_name']} {seed['carrier']}".strip(),
             "country": seed["country"],

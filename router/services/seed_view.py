@@ -67,6 +67,8 @@ class SeedView(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     reliability: float | None
     tests: int
+    state: SeedState
+    """In one word or two: why it is given messages, or not."""
 
 
 def seed_view(seed: Seed, now: float, rules: Rules) -> SeedView:
@@ -87,6 +89,7 @@ def seed_view(seed: Seed, now: float, rules: Rules) -> SeedView:
         recipients_left=max(0, recipients_limit - seed.recipients_used) if recipients_limit else None,
         rest_seconds=seed.rest_seconds, resting_until=resting_until if resting_until > now else None,
         reliability=seed.reliability if seed.probes else None, tests=seed.probes,
+        state=state_of(seed, now, rules),
     )  # fmt: skip
 
 

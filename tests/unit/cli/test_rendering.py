@@ -6,7 +6,6 @@ from router.cli.config import environment_of, load_settings, without_password
 from router.cli.demo_report import Journey, Outcome, print_outcome
 from router.cli.messages import events_of, print_journey
 from router.cli.output import ago, print_table, shown
-from router.cli.seeds import state_of
 
 ATTEMPT = {
     "number": 1, "seed": "603010000000001", "carrier": "60301", "state": "silent", "why": "score 0.52", "assigned_at": 100.1,
@@ -84,27 +83,6 @@ def test_shown(value: object, text: str) -> None:
 @pytest.mark.parametrize(("at", "text"), [(None, None), (99.0, "1 s ago"), (-100.0, "3 min ago"), (101.0, "0 s ago")])
 def test_ago(at: float | None, text: str | None) -> None:
     assert ago(at, 100.0) == text
-
-
-@pytest.mark.parametrize(
-    ("change", "state"),
-    [
-        ({}, "online"),
-        ({"tripped_until": 5.0}, "tripped"),
-        ({"resting_until": 5.0}, "resting"),
-        ({"carrier": ""}, "no carrier"),
-        ({"draining": True}, "draining"),
-        ({"online": False, "draining": True}, "offline"),
-        ({"enabled": False, "online": False}, "disabled"),
-        ({"enrolled": False}, "not enrolled"),
-    ],
-)
-def test_state_of_a_seed(change: dict[str, Any], state: str) -> None:
-    seed = {"enrolled": True, "enabled": True, "online": True, "draining": False, "tripped_until": None} | {
-        "resting_until": None, "carrier": "60301",
-    }  # fmt: skip
-
-    assert state_of(seed | change) == state
 
 
 @pytest.mark.parametrize(
