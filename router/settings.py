@@ -291,6 +291,9 @@ class Settings(BaseSettings):
         "skew_seconds", "added to a lease's end before another seed may send, where a phone goes by its clock", ge=0, le=600
     )
     ask_seconds: float = _rule("ask_seconds", "so long before its lease ends a phone that tells afterwards is asked", ge=0, le=600)
+    ask_again_seconds: float = _rule(
+        "ask_again_seconds", "so long after that it is asked again, until another seed may have the message; 0 = once", ge=0, le=600
+    )
     unknown_skew_seconds: float = _rule(
         "unknown_skew_seconds", "what the clock of an SMSGate phone that has not reported yet may be off by", ge=0, le=3600
     )

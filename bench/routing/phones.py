@@ -202,6 +202,18 @@ class Phone:
         if state is not None:
             self._tell(Job(message_id, number, 1, 0.0), state)
 
+    def recalled(self, message_id: str, number: int) -> None:
+        """It hears that it is not to send this any more. What it has begun it goes on with; what it does not hear of it does not know."""
+        if not self._away:
+            self._agenda.after(self._network(), self._drop, message_id, number)
+
+    def _drop(self, message_id: str, number: int) -> None:
+        for job in self._jobs:
+            if (job.message_id, job.number) == (message_id, number):
+                self._jobs.remove(job)
+                self._tell(job, "cancelled", "it was taken back")
+                return
+
     def _post(self, job: Job, state: lifecycle.ReportState, error: str | None, told_at: float) -> None:
         if self._away:
             self._waiting.append((self._post, job, state, error, told_at))

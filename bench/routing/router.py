@@ -264,6 +264,8 @@ class Router:
                 self.failovers[reason] = self.failovers.get(reason, 0) + 1
         for attempt in lifecycle.asked(before, message):
             self.phones[attempt.seed].asked(message.id, attempt.number)
+        for attempt in lifecycle.recalled(before, message):
+            self.phones[attempt.seed].recalled(message.id, attempt.number)
         self._set_timer(message)
         if decision.requeue:
             self._agenda.after(self._delay, self._dispatch, message.id)

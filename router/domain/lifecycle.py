@@ -300,10 +300,18 @@ def _deadline(attempt: Attempt, rules: Rules) -> float:
 
 
 def _ask_at(attempt: Attempt, rules: Rules) -> float | None:
-    """When a seed that tells afterwards is to be asked: its word may be late or lost, and another seed must not begin for that alone."""
-    if attempt.state != "handed" or not attempt.tells_after or attempt.asked_at is not None or attempt.lease_until is None:
+    """When a seed that tells afterwards is to be asked (again): its word may be late or lost, and so may its answer, and another seed must
+    not begin for that alone. None where it is too late for that.
+    """
+    if attempt.state != "handed" or not attempt.tells_after or attempt.lease_until is None:
         return None
-    return max(attempt.handed_at or 0.0, attempt.lease_until - rules.ask_seconds)
+    if attempt.asked_at is None:
+        at = max(attempt.handed_at or 0.0, attempt.lease_until - rules.ask_seconds)
+    elif rules.ask_again_seconds:
+        at = attempt.asked_at + rules.ask_again_seconds
+    else:
+        return None
+    return at if at < _deadline(attempt, rules) else None
 
 
 def _timed_out(attempt: Attempt) -> tuple[AttemptState, str]:
@@ -391,7 +399,7 @@ def next_due(message: Message, rules: Rules) -> float | None:
 def asked(before: Message, after: Message) -> list[Attempt]:
     """Whose phones are to be asked, since their leases end without a word."""
     pairs = zip(before.attempts, after.attempts, strict=False)
-    return [new for old, new in pairs if new.asked_at is not None and old.asked_at is None]
+    return [new for old, new in pairs if new.asked_at != old.asked_at]
 
 
 def recalled(before: Message, after: Message) -> list[Attempt]:

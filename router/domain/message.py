@@ -65,7 +65,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     margin_seconds: float | None = None
     """From the end of the lease until another seed may send; None = the rule's `skew_seconds`."""
     asked_at: float | None = None
-    """When its phone was asked what became of it, its lease being about to end without a word."""
+    """When its phone was last asked what became of it, its lease being about to end without a word."""
 
     @property
     def is_open(self) -> bool:

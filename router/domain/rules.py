@@ -21,6 +21,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Added to a lease's end before another seed may send: what a phone's clock may be off by, at the least."""
     ask_seconds: float = 1.0
     """So long before the end of its lease a phone that tells afterwards, and has said nothing yet, is asked."""
+    ask_again_seconds: float = 1.0
+    """So long after a question it is asked again, until another seed may begin; 0 = once is enough."""
     unknown_skew_seconds: float = 15.0
     """What the clock of a phone that has not reported yet may be off by, where it goes by its lease alone."""
     pickup_seconds: float = 3.0
