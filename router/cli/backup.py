@@ -181,6 +181,8 @@ def _run(settings: "Settings", secrets: "Secrets", work: "Callable[[Restoring], 
 def _print(restored: "Restored", *, resume: bool) -> None:
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(restored.made_at)) if restored.made_at else "a time it does not tell"
     print(f"restored from {made}")
+    if restored.undone:
+        print(f"{restored.undone} admissions whose messages were not recorded yet are undone: nobody heard that they were accepted")
     if resume:
         print("what was open goes on")
         return

@@ -1,5 +1,7 @@
 """Makes a store that came from a backup fit to work with: what was open in it is ended, before any role sends it again."""
 
+import math
+
 import msgspec
 import structlog
 
@@ -7,6 +9,7 @@ from router.clock import Clock
 from router.domain.errors import NotFound, RouterError
 from router.domain.restoring import end_restored
 from router.secrets import Sealer
+from router.services.admissions import check_admissions
 from router.services.transitions import Done, Step, Transitions
 from router.store.restoring import Made
 from router.store.store import Store
@@ -53,6 +56,8 @@ class Restored(msgspec.Struct, frozen=True):
     ended_before: int = 0
     """Settled, or about to be, as the backup had them."""
     unreadable: int = 0
+    undone: int = 0
+    """Charged, and not recorded yet when the backup was made: nobody ever heard that they were accepted."""
 
 
 def seal_mark(sealer: Sealer) -> int:
@@ -93,11 +98,19 @@ class Restoring:
                 steps = [Step(message_id, end_restored) for message_id in ids[start : start + _BATCH]]
                 for done in await self._transitions.apply(steps):
                     counts[_what(done)] += 1
+        counts["undone"] = await self._undo_unrecorded()
         batch = self._store.batch()
         self._store.restoring.end(batch)
         await batch.run()
         _log.info("store.restored", made_at=made.at if made else None, **counts)
         return Restored(made.at if made else None, **counts)
+
+    async def _undo_unrecorded(self) -> int:
+        """The timekeeper would give them half a minute; but no role runs that could still record them."""
+        undone = 0
+        while (checked := await check_admissions(self._store, math.inf)).looked_at:
+            undone += checked.undone
+        return undone
 
 
 def _what(done: Done) -> str:

@@ -14,6 +14,7 @@ from router.domain.lots import carrier_of_lot, parse_lot
 from router.domain.message import HEARTBEAT, LANES, Lane, Message
 from router.domain.rules import Rules
 from router.queue.entries import LaneState
+from router.services.admissions import check_admissions
 from router.services.reliability import TestResults
 from router.services.transitions import Step, Transitions
 from router.store.listings import BUCKETS, bucket, by_account, by_submission
@@ -78,28 +79,8 @@ class Timekeeping:
         return lifecycle.due(message, now, self._rules, heads[message.lane])
 
     async def confirm_admissions(self) -> int:
-        """Checks admissions whose record nobody has seen: most are fine; one that was never recorded is made void and undone.
-
-        Answers how many there were; there may be more where it is as many as one look takes.
-        """
-        account_ids = await self._store.accounts.all_ids(self._store.batch())
-        before = self._clock.now() - _UNCONFIRMED_SECONDS
-        waiting = await self._store.accounts.unconfirmed(self._store.batch(), account_ids, before, _BATCH)
-        if not waiting:
-            return 0
-        batch = self._store.batch()
-        voids = [self._store.messages.void(batch, item.message_id) for item in waiting]
-        charges = [self._store.accounts.charge(batch, item.account, item.message_id) for item in waiting]
-        answers = await batch.run()
-        batch = self._store.batch()
-        for item, void, charge in zip(waiting, voids, charges, strict=True):
-            if answers[void] == 1 and answers[charge] is not None:
-                self._store.accounts.undo(batch, item.account, item.message_id, answers[charge], item.admitted_at)
-                _log.warning("admission.undone", message_id=item.message_id, account=item.account)
-            else:
-                self._store.accounts.confirm(batch, item.account, item.message_id)
-        await batch.run()
-        return len(waiting)
+        """Undoes admissions that were never recorded (`admissions`). Answers how many it looked at."""
+        return (await check_admissions(self._store, self._clock.now() - _UNCONFIRMED_SECONDS)).looked_at
 
     async def tidy(self, guest_seconds: float) -> None:
         """Forgets what has no time of its own to go: marks of old changes, and seeds that pinged once and were never enrolled."""

@@ -30,7 +30,7 @@ from router.domain.message import END_STATES, STATES, Attempt, AttemptState, Mes
 from router.domain.rules import AmbiguousPolicy, Rules
 
 RULES = Rules(
-    lease_seconds=8.0, skew_seconds=2.0, ask_seconds=0.0, pickup_seconds=4.0, radio_seconds=30.0, max_attempts=3,
+    lease_seconds=8.0, skew_seconds=2.0, ask_seconds=0.0, ask_again_seconds=0.0, pickup_seconds=4.0, radio_seconds=30.0, max_attempts=3,
     republish_seconds=5.0,
 )  # fmt: skip
 EXPIRES = 300.0
@@ -997,6 +997,37 @@ def test_asked_some_time_before(handed_at: float, asked_at: float) -> None:
     after = due(message, asked_at, rules).message
     assert [asked_at] == [attempt.asked_at for attempt in asked(message, after)]
     assert min(handed_at + 8.0 + 3.0, EXPIRES) == next_due(after, rules)
+
+
+@pytest.mark.parametrize(
+    ("ask_again_seconds", "margin_seconds", "times"),
+    [(0.0, 3.0, [9.0]), (1.0, 3.0, [9.0, 10.0, 11.0, 12.0]), (1.5, 3.0, [9.0, 10.5, 12.0]), (2.0, 1.0, [9.0]), (60.0, 3.0, [9.0])],
+)
+def test_asked_again(ask_again_seconds: float, margin_seconds: float, times: list[float]) -> None:
+    """Every so often until another seed may begin, and never at that time or later; each question is one, and each is a timer."""
+    rules = replace(RULES, ask_seconds=1.0, ask_again_seconds=ask_again_seconds)
+    message = told_after(margin_seconds=margin_seconds)
+    found: list[float] = []
+    while (at := next_due(message, rules) or 0.0) < 10.0 + margin_seconds:
+        assert message is due(message, at - 0.001, rules).message
+        after = due(message, at, rules).message
+        found += [attempt.asked_at or 0.0 for attempt in asked(message, after)]
+        assert "handed" == last(after).state
+        message = after
+
+    assert times == found
+    assert 10.0 + margin_seconds == next_due(message, rules)
+    assert "ambiguous" == last(due(message, 10.0 + margin_seconds, rules).message).state
+
+
+def test_a_late_timekeeper_asks_once() -> None:
+    """Questions that were missed are not made up for."""
+    rules = replace(RULES, ask_seconds=1.0, ask_again_seconds=1.0)
+    message = due(told_after(), 11.7, rules).message
+
+    assert 11.7 == last(message).asked_at
+    assert message is due(message, 12.0, rules).message
+    assert 12.7 == next_due(message, rules)
 
 
 def test_each_attempt_is_asked_for_itself() -> None:
