@@ -125,33 +125,10 @@ def send(
 def print_journey(found: dict[str, Any]) -> None:
     """A trace, as a table: one line per thing that happened, in order."""
     print_fields(_summary(found))
-    rows = [(f"{at:+.3f}", *rest) for at, *rest in events_of(found)]
+    rows = [
+        (f"{step['since']:+.3f}", step["attempt"], step["what"], step["seed"] or None, step["says"] or None) for step in found["journey"]
+    ]
     print_table(("seconds", "attempt", "what", "seed", "why"), rows, title="Journey")
-
-
-def events_of(found: dict[str, Any]) -> list[tuple[float, int | None, str, str | None, str | None]]:
-    """(seconds since acceptance, attempt, what happened, seed, why), in order of time."""
-    start = found["message"]["created_at"]
-    events: list[tuple[float, int | None, str, str | None, str | None]] = [(0.0, None, "accepted", None, f"lane {found['lane']}")]
-    if found["parked_at"] is not None:
-        events.append((found["parked_at"] - start, None, "parked", None, "no seed with room"))
-    for attempt in found["attempts"]:
-        number, seed = attempt["number"], attempt["seed"]
-        events.append((attempt["assigned_at"] - start, number, "assigned", seed, attempt["why"]))
-        if attempt["handed_at"] is not None:
-            lease = attempt["lease_until"]
-            until = None if lease is None else f"may send until {lease - start:+.3f}"
-            events.append((attempt["handed_at"] - start, number, "handed over", seed, until))
-        for field, what in (("radio_at", "given to the radio"), ("sent_at", "sent"), ("delivered_at", "delivered")):
-            if attempt[field] is not None:
-                events.append((attempt[field] - start, number, what, seed, None))
-        if attempt["ended_at"] is not None and attempt["state"] != "sent":
-            events.append((attempt["ended_at"] - start, number, attempt["state"], seed, attempt["error"]))
-    if found["verified_at"] is not None:
-        events.append((found["verified_at"] - start, None, "verified", None, None))
-    elif found["message"]["ended_at"] is not None and found["message"]["state"] != "sent":
-        events.append((found["message"]["ended_at"] - start, None, found["message"]["state"], None, found["message"]["reason"]))
-    return sorted(events, key=lambda event: event[0])
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""A message's journey in words and lengths of time, for whoever looks at it: made of its record alone.
-
-The words of an attempt's `why` are those of `selection.Choice.why`, read back here.
-"""
+"""A message's journey in words and lengths of time, for whoever looks at it: made of its record alone."""
 
 from typing import Final, Literal
 
@@ -29,17 +26,10 @@ _ENDED: Final[dict[AttemptState, str]] = {
 """Attempts that ended without being sent."""
 
 
-class Why(msgspec.Struct, frozen=True):
-    """Why an attempt went to its seed: `score` (lowest is best), the seeds that it was compared with, and who was passed over, in words."""
-
-    score: str = ""
-    better_than: tuple[str, ...] = ()
-    passed_over: tuple[str, ...] = ()
-    other: tuple[str, ...] = ()
-
-
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened. `at`: Unix seconds; `since`: seconds since acceptance; `after`: seconds since the step before."""
+    """One thing that happened. `at`: Unix seconds; `since`: seconds since acceptance; `after`: seconds since the step before; `says`: why.
+    Why an attempt began is told in the words of `selection.Choice.why`.
+    """
 
     at: float
     since: float
@@ -49,7 +39,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int | None = None
     seed: str = ""
     says: str = ""
-    why: Why | None = None
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -107,24 +96,6 @@ def journey_of(message: Message, now: float, rules: Rules) -> Journey:
     )
 
 
-def read_why(why: str) -> Why:
-    """Reads `Choice.why` back. Words that it does not know are told as they are."""
-    score = ""
-    better: tuple[str, ...] = ()
-    passed: tuple[str, ...] = ()
-    other: list[str] = []
-    for word in filter(None, why.split("; ")):
-        if word.startswith("score "):
-            score = word.removeprefix("score ")
-        elif word.startswith("better than "):
-            better = tuple(word.removeprefix("better than ").split(", "))
-        elif word.startswith("passed over: "):
-            passed = tuple(word.removeprefix("passed over: ").split(", "))
-        else:
-            other.append(word)
-    return Why(score, better, passed, tuple(other))
-
-
 def _charge(message: Message) -> Charge:
     if not message.price:
         return "none"
@@ -159,7 +130,6 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int | None = None
     seed: str = ""
     says: str = ""
-    why: Why | None = None
 
 
 def _steps(message: Message, rules: Rules) -> tuple[Step, ...]:
@@ -177,7 +147,7 @@ def _steps(message: Message, rules: Rules) -> tuple[Step, ...]:
         steps.append(
             Step(
                 at=event.at, since=event.at - message.created_at, after=event.at - before, what=event.what, kind=event.kind,
-                attempt=event.attempt, seed=event.seed, says=event.says, why=event.why,
+                attempt=event.attempt, seed=event.seed, says=event.says,
             )
         )  # fmt: skip
         before = event.at
@@ -186,9 +156,7 @@ def _steps(message: Message, rules: Rules) -> tuple[Step, ...]:
 
 def _of_attempt(message: Message, attempt: Attempt, rules: Rules) -> list[_Event]:
     number, seed = attempt.number, attempt.seed
-    events = [
-        _Event(at=attempt.assigned_at, what="assigned", kind="seed", attempt=number, seed=seed, why=read_why(attempt.why))
-    ]
+    events = [_Event(at=attempt.assigned_at, what="assigned", kind="seed", attempt=number, seed=seed, says=attempt.why)]
     if attempt.handed_at is not None:
         lease = f"it may send for {attempt.lease_until - attempt.handed_at:.1f} s" if attempt.lease_until is not None else ""
         events.append(_Event(at=attempt.handed_at, what="handed over", kind="seed", attempt=number, seed=seed, says=lease))

@@ -9,6 +9,7 @@ from router.domain import lifecycle
 from router.domain.carriers import carrier_name
 from router.domain.errors import NotFound
 from router.domain.journey import Journey, journey_of
+from router.domain.journey import Step as JourneyStep
 from router.domain.message import Attempt, Message
 from router.domain.numbering import mask
 from router.domain.rules import Rules
@@ -71,6 +72,8 @@ class MessageTrace(msgspec.Struct, frozen=True, kw_only=True):
     tries_left: int
     republished: int
     attempts: list[AttemptTrace]
+    journey: tuple[JourneyStep, ...]
+    """All that happened, in order and in words."""
 
 
 class Inquiry:
@@ -95,7 +98,7 @@ class Inquiry:
 
     async def trace(self, message_id: str) -> MessageTrace:
         """Raises `NotFound`."""
-        message = await self._read(message_id)
+        message, journey = await self.journey(message_id)
         return MessageTrace(
             message=summary(message),
             lane=message.lane,
@@ -112,6 +115,7 @@ class Inquiry:
             tries_left=message.tries_left,
             republished=message.republished,
             attempts=[_trace(attempt) for attempt in message.attempts],
+            journey=journey.steps,
         )
 
     async def cancel(self, message_id: str) -> MessageTrace:

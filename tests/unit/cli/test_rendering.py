@@ -4,60 +4,42 @@ import pytest
 
 from router.cli.config import environment_of, load_settings, without_password
 from router.cli.demo_report import Journey, Outcome, print_outcome
-from router.cli.messages import events_of, print_journey
+from router.cli.messages import print_journey
 from router.cli.output import ago, print_table, shown
 
-ATTEMPT = {
-    "number": 1, "seed": "603010000000001", "carrier": "60301", "state": "silent", "why": "score 0.52", "assigned_at": 100.1,
-    "handed_at": 100.2, "lease_until": 108.2, "radio_at": None, "sent_at": None, "delivered_at": None, "ended_at": 110.2,
-    "error": None,
-}  # fmt: skip
-SECOND = ATTEMPT | {
-    "number": 2, "seed": "603010000000002", "state": "sent", "why": "passed over: 1 tried", "assigned_at": 110.3,
-    "handed_at": 110.4, "lease_until": 118.4, "radio_at": 110.5, "sent_at": 110.6, "ended_at": 110.6,
-}  # fmt: skip
+
+def step(since: float, what: str, attempt: int | None = None, seed: str = "", says: str = "") -> dict[str, Any]:
+    return {"at": 100.0 + since, "since": since, "after": 0.0, "what": what, "kind": "seed", "attempt": attempt, "seed": seed, "says": says}
+
+
 TRACE: dict[str, Any] = {
     "message": {
         "id": "wg_1", "account": "ac_1", "dialect": "gatewire", "kind": "otp", "to": "+2136*****01", "carrier": "60301",
         "carrier_name": "Mobilis", "state": "verified", "reason": None, "attempts": 2, "seed": "603010000000002",
         "created_at": 100.0, "ended_at": 112.0, "seconds_to_sent": 10.6,
     },
-    "lane": "otp", "parts": 1, "expires_at": 400.0, "parked_at": None, "verified_at": 112.0, "price": 5,
-    "attempts": [ATTEMPT, SECOND],
+    "lane": "otp", "parts": 1, "expires_at": 400.0, "parked_at": None, "verified_at": 112.0, "price": 5, "attempts": [],
+    "journey": [
+        step(0.0, "accepted"), step(0.1, "assigned", 1, "603010000000001", "score 0.52"), step(10.2, "went silent", 1, "603010000000001"),
+        step(10.3, "assigned", 2, "603010000000002", "passed over: 1 tried"), step(10.6, "sent", 2, "603010000000002"),
+    ],
 }  # fmt: skip
 
 
-class TestJourney:
-    def test_in_order_since_acceptance(self) -> None:
-        events = [(round(at, 3), number, what) for at, number, what, _, _ in events_of(TRACE)]
+def test_a_journey_has_a_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """In their order, with the time since acceptance, and why."""
+    print_journey(TRACE)
 
-        assert events == [
-            (0.0, None, "accepted"),
-            (0.1, 1, "assigned"),
-            (0.2, 1, "handed over"),
-            (10.2, 1, "silent"),
-            (10.3, 2, "assigned"),
-            (10.4, 2, "handed over"),
-            (10.5, 2, "given to the radio"),
-            (10.6, 2, "sent"),
-            (12.0, None, "verified"),
-        ]
-
-    def test_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
-        print_journey(TRACE)
-
-        printed = capsys.readouterr().out
-        assert "score 0.52" in printed
-        assert "passed over: 1 tried" in printed
-        assert "may send until +8.200" in printed
-
-    def test_end_without_a_seed(self) -> None:
-        """A message that expired in the parking lot."""
-        message = TRACE["message"] | {"state": "expired", "reason": "no seed in time", "ended_at": 400.0}
-        events = events_of(TRACE | {"message": message, "attempts": [], "parked_at": 100.5, "verified_at": None})
-
-        assert [what for _, _, what, _, _ in events] == ["accepted", "parked", "expired"]
-        assert events[-1][-1] == "no seed in time"
+    printed = capsys.readouterr().out
+    lines = [line.split("│")[1:-1] for line in printed.splitlines() if "│ +" in line]
+    assert [
+        ["+0.000", "–", "accepted", "–", "–"],
+        ["+0.100", "1", "assigned", "603010000000001", "score 0.52"],
+        ["+10.200", "1", "went silent", "603010000000001", "–"],
+        ["+10.300", "2", "assigned", "603010000000002", "passed over: 1 tried"],
+        ["+10.600", "2", "sent", "603010000000002", "–"],
+    ] == [[cell.strip() for cell in line] for line in lines]
+    assert "Mobilis 60301" in printed
 
 
 def test_markup_in_a_value_is_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,18 +3,13 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from router.domain import lifecycle
-from router.domain.journey import Journey, journey_of, read_why
+from router.domain.journey import Journey, journey_of
 from router.domain.message import Message
 from router.domain.rules import Rules
-from router.domain.seed import Seed
-from router.domain.selection import REASONS, Choice
 
 RULES = Rules(lease_seconds=8.0, skew_seconds=2.0, pickup_seconds=4.0, radio_seconds=30.0)
-SEEDS = st.text("ABCabc012.-", min_size=1, max_size=8)
 
 
 def accepted(**changes: Any) -> Message:
@@ -51,9 +46,7 @@ def test_a_failover_with_its_reason() -> None:
     silent = journey.steps[3]
     assert (10.0, "moves") == (silent.after, silent.kind)
     assert "the seed took it and said nothing until its lease and 2 s more were over; attempt 2 goes to B" == silent.says
-    why = journey.steps[1].why
-    assert why is not None
-    assert ("0.80", ("C 0.90",), ("2 offline",)) == (why.score, why.better_than, why.passed_over)
+    assert "score 0.80; better than C 0.90; passed over: 2 offline" == journey.steps[1].says
     assert [[(s.kind, s.start, s.end) for s in track.spans] for track in journey.tracks] == [
         [("assigned", 1.0, 2.0), ("handed", 2.0, 12.0)],
         [("assigned", 13.0, 14.0), ("handed", 14.0, 15.0), ("radio", 15.0, 17.0)],
@@ -108,32 +101,3 @@ def test_webhooks_and_a_bound_one() -> None:
     assert ("A", "") == (journey.only_seed, journey.only_group)
     group = journey_of(accepted(only="ac_1"), 104.0, RULES)
     assert ("", "ac_1") == (group.only_seed, group.only_group)
-
-
-@given(
-    even=st.integers(0, 4),
-    beaten=st.lists(st.floats(0, 99), max_size=4),
-    passed_over=st.dictionaries(st.sampled_from(REASONS), st.integers(1, 99)),
-    on_net=st.booleans(),
-    found=st.booleans(),
-)
-def test_every_choice_is_read_back(even: int, beaten: list[float], passed_over: Any, on_net: bool, found: bool) -> None:
-    """Whatever a choice says, nothing of it is lost."""
-    seed = Seed(id="S") if found else None
-    choice = Choice(
-        seed=seed, score=1.234, even=((1.2, 7),) * even, beaten=tuple((score, 8) for score in beaten), next="n", passed_over=passed_over,
-        on_net=on_net,
-    )  # fmt: skip
-    why = read_why(choice.why)
-
-    assert ("1.23" if found else "") == why.score
-    more = f" and {len(beaten) - 1} more" if len(beaten) > 1 else ""
-    assert [f"n {score:.2f}{more}" for score in beaten[:1]] == list(why.better_than)
-    assert [f"{count} {reason}" for reason, count in passed_over.items()] == list(why.passed_over)
-    equals = [f"as good as {even} other{'s' if even > 1 else ''}, and idle longest"] if even else []
-    assert ([] if found else ["no seed"]) + equals + ([] if on_net else ["another carrier's seed"]) == list(why.other)
-
-
-def test_words_of_another_version() -> None:
-    """What was written by another version is told as it is."""
-    assert ("by hand", "better") == read_why("by hand; better").other
