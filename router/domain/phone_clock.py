@@ -5,7 +5,9 @@ offset (phone minus ours): at least `told - received`, at most `told - handed ov
 say little, and nothing wrong. Bounds of several reports are cut with each other, and widen as they grow old, since clocks drift.
 
 Before the first report a phone is taken to be right within `unknown_skew_seconds`, as phones that take their time from the network are.
-What is not known becomes margin: how much later than we think the phone may still believe in its lease.
+What is not known becomes margin: how much later than we think the phone may still believe in its lease. To that comes what its word takes
+to reach us: a phone on a slow network that began in time must not be taken for a silent one. Its quickest report took no longer than its
+bounds are apart.
 """
 
 import math
@@ -27,7 +29,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Clock(msgspec.Struct, frozen=True):
-    """What to work with: ours + `offset` is the phone's time, and it may stop `margin_seconds` later than that says."""
+    """What to work with: ours + `offset` is the phone's time; it may stop later than that says, and its word takes time: `margin_seconds`."""
 
     offset: float
     margin_seconds: float
@@ -46,13 +48,14 @@ def learn(bounds: Bounds, told_at: float, handed_at: float, received_at: float) 
 
 
 def estimate(bounds: Bounds, now: float, rules: Rules) -> Clock:
-    """The offset that is nearest to zero among those that can be, and the margin that covers the others."""
+    """The offset that is nearest to zero among those that can be; and the margin that covers the others, and the way of its word."""
     known = _aged(bounds, now)
     low, high = max(known.low, -rules.unknown_skew_seconds), min(known.high, rules.unknown_skew_seconds)
     if low > high:
         low, high = known.low, known.high
     offset = min(max(0.0, low), high)
-    return Clock(offset, max(rules.skew_seconds, offset - low))
+    word = 0.0 if math.isinf(known.high - known.low) else min(rules.skew_seconds, known.high - known.low)
+    return Clock(offset, max(rules.skew_seconds + word, offset - low))
 
 
 def _aged(bounds: Bounds, now: float) -> Bounds:

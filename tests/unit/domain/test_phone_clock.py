@@ -19,11 +19,11 @@ def test_nothing_is_known() -> None:
 
 
 def test_a_quick_report_says_much() -> None:
-    """Handed over at 1000, sent, reported at 1001: the offset is known to a second, and the margin is the least."""
+    """Handed over at 1000, sent, reported at 1001: the offset is known to a second, and the margin is the least and what a word takes."""
     bounds = learn(Bounds(), 1000.5, 1000.0, 1001.0)
 
     assert (-0.5, 0.5) == (bounds.low, bounds.high)
-    assert (0.0, 2.0) == tuple(getattr(estimate(bounds, 1001.0, RULES), name) for name in ("offset", "margin_seconds"))
+    assert (0.0, 3.0) == tuple(getattr(estimate(bounds, 1001.0, RULES), name) for name in ("offset", "margin_seconds"))
 
 
 @pytest.mark.parametrize("ahead", [300.0, -300.0, 86400.0])
@@ -34,7 +34,19 @@ def test_a_clock_that_is_wrong(ahead: float) -> None:
 
     assert clock.offset == pytest.approx(ahead, abs=0.51)
     assert ahead >= clock.offset - clock.margin_seconds
-    assert 2.0 == clock.margin_seconds
+    assert 3.0 == clock.margin_seconds
+
+
+@pytest.mark.parametrize(("ahead", "way", "margin"), [(0.0, 0.1, 2.2), (0.3, 0.6, 3.2), (-0.3, 0.6, 3.2), (0.0, 3.0, 4.0), (60.0, 0.6, 3.2)])
+def test_a_slow_network(ahead: float, way: float, margin: float) -> None:
+    """What it began at the end of its lease is heard of in time, where its word takes as long as the quickest so far, there and back; but
+    no more than the least margin is added for that.
+    """
+    bounds = learn(Bounds(), 1000.0 + way + ahead, 1000.0, 1000.0 + 2 * way)
+    late = learn(bounds, 1100.0 + way + ahead, 1100.0, 1100.0 + 9 * way)
+
+    assert margin == pytest.approx(estimate(bounds, 1000.0 + 2 * way, RULES).margin_seconds)
+    assert margin == pytest.approx(estimate(late, 1100.0 + 9 * way, RULES).margin_seconds, abs=0.1)
 
 
 def test_a_late_report_says_little_and_nothing_wrong() -> None:
@@ -52,7 +64,7 @@ def test_a_late_report_takes_nothing_back() -> None:
     late = learn(quick, 2000.5, 2000.0, 2600.0)
 
     assert late.low == pytest.approx(quick.low, abs=0.2)
-    assert 2.0 == estimate(late, 2600.0, RULES).margin_seconds
+    assert 3.0 == pytest.approx(estimate(late, 2600.0, RULES).margin_seconds, abs=0.4)
 
 
 def test_the_clock_was_set() -> None:
