@@ -8,7 +8,9 @@ import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from multiprocessing import Manager
+from multiprocessing.managers import DictProxy
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,13 +21,14 @@ from bench.routing import fleet as fleets
 from bench.routing.cost import Ground
 from bench.routing.plots import draw
 from bench.routing.policies import POLICIES
-from bench.routing.run import Outcome, run
+from bench.routing.run import Outcome, least_flow, run
 from bench.routing.scenarios import SCENARIOS
 from router.domain.rules import Rules
 
 _SIZES = (100, 1_000, 10_000, 100_000)
 _LOADS = (0.3, 0.6, 0.85)
 _COST_TURNS = 30
+_SAY_EVERY_SECONDS = 5.0
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,17 +45,7 @@ def run_bench(arguments: Sequence[str]) -> None:
     """Options: see `--help`."""
     options = _options(arguments)
     tasks = list(_tasks(options))
-    outcomes: list[Outcome] = []
-    began = time.monotonic()
-    with ProcessPoolExecutor(options.jobs) as pool:
-        waiting: list[Future[Outcome]] = [pool.submit(_run, task, options.messages, options.set) for task in tasks]
-        for done in as_completed(waiting):
-            outcomes.append(done.result())
-            last = outcomes[-1]
-            took = time.monotonic() - began
-            what = f"{last.fleet} {last.scenario} {last.policy} at {last.load:.0%}"
-            found = f"{last.within:.3%} within 10 s, p99 {last.p99:.1f} s"
-            say(__name__, f"{len(outcomes)} of {len(tasks)} runs, {took:.0f} s: {what}: {found}")
+    outcomes = _play(tasks, options)
     _tell(outcomes)
     if options.cost:
         _tell_costs()
@@ -61,9 +54,34 @@ def run_bench(arguments: Sequence[str]) -> None:
             say(__name__, f"drew {path}")
 
 
-def _run(task: Task, messages: int, changes: dict[str, Any]) -> Outcome:
+def _play(tasks: Sequence[Task], options: argparse.Namespace) -> list[Outcome]:
+    """All of them, as many at a time as there are to be, with their progress."""
+    outcomes: list[Outcome] = []
+    began = time.monotonic()
+    with Manager() as manager, ProcessPoolExecutor(options.jobs) as pool:
+        played: DictProxy[int, float] = manager.dict()
+        waiting = {pool.submit(_run, number, task, options.messages, options.set, played) for number, task in enumerate(tasks)}
+        while waiting:
+            done, waiting = wait(waiting, timeout=_SAY_EVERY_SECONDS, return_when=FIRST_COMPLETED)
+            so_far = f"{len(outcomes) + len(done)} of {len(tasks)} runs, {sum(played.values()) / len(tasks):.0%}"
+            so_far += f" in {time.monotonic() - began:.0f} s"
+            if not done:
+                say(__name__, so_far)
+            for one in done:
+                outcomes.append(one.result())
+                last = outcomes[-1]
+                what = f"{last.fleet} {last.scenario} {last.policy} at {last.load:.0%}"
+                say(__name__, f"{so_far}: {what}: {last.within:.3%} within 10 s, p99 {last.p99:.1f} s")
+    return outcomes
+
+
+def _run(number: int, task: Task, messages: int, changes: dict[str, Any], played: "DictProxy[int, float]") -> Outcome:
+    def progress(share: float) -> None:
+        played[number] = share
+
     fleet = fleets.load(task.fleet)
-    return run(fleet, Path(task.fleet).stem, task.scenario, task.policy, task.load, task.seed, messages, changes)
+    name = Path(task.fleet).stem
+    return run(fleet, name, task.scenario, task.policy, task.load, task.seed, messages, changes, progress)
 
 
 def _tasks(options: argparse.Namespace) -> Iterator[Task]:
@@ -83,10 +101,10 @@ def _tell(outcomes: Sequence[Outcome]) -> None:
     for (fleet, scenario, load, policy), found in groups.items():
         oracle = groups.get((fleet, scenario, load, "oracle"), []) if policy != "oracle" else []
         name = f"{fleet} {scenario} at {load:.0%}, {policy}: on the air within 10 s"
-        tell("routing", name, "%", [100 * o.within for o in found], [100 * o.within for o in oracle], _details(found))
+        tell("routing", name, "%", [100 * o.within for o in found], [100 * o.within for o in oracle], _details(found, oracle))
 
 
-def _details(found: Sequence[Outcome]) -> dict[str, float]:
+def _details(found: Sequence[Outcome], oracle: Sequence[Outcome]) -> dict[str, float]:
     sums = {
         "messages": sum(o.messages for o in found), "twice": sum(o.twice for o in found),
         "twice_not_ambiguous": sum(o.twice - o.explained_twice for o in found), "failovers": sum(sum(o.failovers.values()) for o in found),
@@ -96,7 +114,8 @@ def _details(found: Sequence[Outcome]) -> dict[str, float]:
         name: round(statistics.median([getattr(o, name) for o in found]), 4)
         for name in ("never", "p50", "p95", "p99", "busiest", "back_seconds")
     }
-    return {**sums, **medians}
+    flows = [least_flow(mine, best) for mine, best in zip(found, oracle, strict=False)]
+    return {**sums, **medians, **({"least_flow": round(min(flows), 3)} if flows else {})}
 
 
 def _tell_costs() -> None:

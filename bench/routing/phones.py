@@ -37,6 +37,7 @@ class Phone:
         off = fleet.clock_off_seconds if rng.random() < fleet.clock_off else 0.5
         self.clock_offset = rng.uniform(-off, off)
         self.sent = 0
+        self.since = agenda.now
         self._fleet = fleet
         self._agenda = agenda
         self._rng = rng

@@ -73,7 +73,15 @@ def _by_load(axes: "Sequence[Axes]", outcomes: Sequence[Outcome]) -> None:
     xlabel = "load, % of what all SIMs could send"
     late.set(title=f"Not on the air within {GOOD_SECONDS:.0f} s", xlabel=xlabel, ylabel="% of messages", yscale="log")
     slow.set(title="99 of 100 were on the air within", xlabel=xlabel, ylabel="seconds", yscale="log")
+    # 0.01, 0.1, 1 and 6, 8, 10 instead of powers of ten
+    late.yaxis.set_major_formatter(_plain)
+    slow.yaxis.set_major_formatter(_plain)
+    slow.yaxis.set_minor_formatter(_plain)
     slow.legend(fontsize="small")
+
+
+def _plain(value: float, _place: float) -> str:
+    return f"{value:g}"
 
 
 def _per_seed(axes: "Sequence[Axes]", outcomes: Sequence[Outcome]) -> None:

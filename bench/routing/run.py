@@ -2,6 +2,7 @@
 
 import random
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ _DELAY_SECONDS = 0.01
 """From acceptance to the choice: queue, reading, reserving."""
 GOOD_SECONDS = 10.0
 _NORMAL = 0.995
+_FLOW_SECONDS = 30
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     ended: dict[str, int]
     parked: int
     busiest: float
-    """Sent by the busiest of the good phones ÷ their mean, over phones of one carrier; the worst carrier's."""
+    """Sent by the busiest of the good phones ÷ their mean, over phones of one carrier, each for the time that it was there; the worst
+    carrier's.
+    """
     back_seconds: float
     """After the end of a trouble: until the messages of every ten seconds are on the air within 10 s again as they were before (all but
     half a percent of them); 0 where there was none.
@@ -121,8 +125,10 @@ class Run:
         gone = set(old)
         self.phones = [phone for phone in self.phones if phone not in gone] + new
 
-    def go(self, messages: int) -> None:
-        """Traffic for as long as the scenario lasts, or for about so many messages, and until the last is over."""
+    def go(self, messages: int, progress: Callable[[float], None] | None = None) -> None:
+        """Traffic for as long as the scenario lasts, or for about so many messages, and until the last is over. `progress` hears the share
+        of the time that has been played, a hundred times.
+        """
         rate = self._load * self.fleet.per_second
         seconds = messages / rate if messages else self._story.seconds
         carriers = [carrier.code for carrier in self.fleet.carriers]
@@ -135,7 +141,11 @@ class Run:
             number += 1
             parts = 2 if self.rng.random() < self.fleet.two_parts else 1
             self.agenda.at(at, self._accept, number, self.rng.choices(carriers, weights)[0], parts)
-        self.agenda.run(end + self.fleet.code_seconds + self.rules.radio_seconds)
+        last = end + self.fleet.code_seconds + self.rules.radio_seconds
+        if progress is not None:
+            for percent in range(1, 101):
+                self.agenda.at(last * percent / 100, progress, percent / 100)
+        self.agenda.run(last)
 
     def _accept(self, number: int, carrier: str, parts: int) -> None:
         now = self.agenda.now
@@ -147,10 +157,13 @@ class Run:
         )  # fmt: skip
 
 
-def run(fleet: Fleet, name: str, scenario: str, policy: str, load: float, seed: int, messages: int, changes: dict[str, Any]) -> Outcome:
-    """Plays it through."""
+def run(
+    fleet: Fleet, name: str, scenario: str, policy: str, load: float, seed: int, messages: int, changes: dict[str, Any],
+    progress: Callable[[float], None] | None = None,
+) -> Outcome:  # fmt: skip
+    """Plays it through. `progress`: see `Run.go`."""
     one = Run(fleet, scenario, policy, load, seed, changes)
-    one.go(messages)
+    one.go(messages, progress)
     router = one.router
     truths = [truth for truth in router.truths.values() if truth.accepted_at >= WARM_UP_SECONDS]
     took = sorted(truth.on_air_at - truth.accepted_at for truth in truths if truth.on_air)
@@ -168,10 +181,22 @@ def run(fleet: Fleet, name: str, scenario: str, policy: str, load: float, seed: 
         within=sum(seconds <= GOOD_SECONDS for seconds in took) / len(truths), never=1 - len(took) / len(truths),
         p50=_quantile(took, 0.5), p95=_quantile(took, 0.95), p99=_quantile(took, 0.99),
         twice=router.twice, explained_twice=router.explained_twice, failovers=router.failovers, ended=router.ended, parked=router.parked,
-        busiest=max(_busiest([p.sent for p in good if p.carrier == carrier.code]) for carrier in one.fleet.carriers),
+        busiest=max(
+            _busiest([p.sent / (one.agenda.now - p.since) for p in good if p.carrier == carrier.code]) for carrier in one.fleet.carriers
+        ),
         back_seconds=_back(rows, one.troubles), by_second=[(row[0], row[1], row[2]) for row in rows],
         sent_by_seed=sorted(phone.sent for phone in good), troubles=one.troubles, room=[pair for pair in router.room if pair[0] <= last],
     )  # fmt: skip
+
+
+def least_flow(mine: Outcome, best: Outcome) -> float:
+    """What went on the air in the worst half minute of a run, as a share of what the other policy sent in it, of the same traffic."""
+    shares = [1.0]
+    for start in range(int(WARM_UP_SECONDS), min(len(mine.by_second), len(best.by_second)) - _FLOW_SECONDS, _FLOW_SECONDS):
+        sent, wanted = (sum(row[2] for row in one.by_second[start : start + _FLOW_SECONDS]) for one in (mine, best))
+        if wanted:
+            shares.append(sent / wanted)
+    return min(shares)
 
 
 def _back(rows: list[list[int]], troubles: list[tuple[str, float, float]]) -> float:
@@ -189,6 +214,6 @@ def _quantile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def _busiest(sent: list[int]) -> float:
-    mean = statistics.fmean(sent) if sent else 0.0
-    return max(sent) / mean if mean else 0.0
+def _busiest(paces: list[float]) -> float:
+    mean = statistics.fmean(paces) if paces else 0.0
+    return max(paces) / mean if mean else 0.0

@@ -29,7 +29,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Clock(msgspec.Struct, frozen=True):
-    """What to work with: ours + `offset` is the phone's time; it may stop later than that says, and its word takes time: `margin_seconds`."""
+    """What to work with: ours + `offset` is the phone's time; `margin_seconds` is how much later it may stop, and be heard of."""
 
     offset: float
     margin_seconds: float

@@ -37,7 +37,9 @@ def test_a_clock_that_is_wrong(ahead: float) -> None:
     assert 3.0 == clock.margin_seconds
 
 
-@pytest.mark.parametrize(("ahead", "way", "margin"), [(0.0, 0.1, 2.2), (0.3, 0.6, 3.2), (-0.3, 0.6, 3.2), (0.0, 3.0, 4.0), (60.0, 0.6, 3.2)])
+@pytest.mark.parametrize(
+    ("ahead", "way", "margin"), [(0.0, 0.1, 2.2), (0.3, 0.6, 3.2), (-0.3, 0.6, 3.2), (0.0, 3.0, 4.0), (60.0, 0.6, 3.2)]
+)
 def test_a_slow_network(ahead: float, way: float, margin: float) -> None:
     """What it began at the end of its lease is heard of in time, where its word takes as long as the quickest so far, there and back; but
     no more than the least margin is added for that.
