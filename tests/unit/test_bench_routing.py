@@ -13,7 +13,7 @@ from bench.routing.clock import Agenda
 from bench.routing.main import run_bench
 from bench.routing.plots import draw
 from bench.routing.policies import POLICIES
-from bench.routing.run import Outcome, Run, run
+from bench.routing.run import Outcome, Run, least_flow, run
 from bench.routing.scenarios import SCENARIOS, WARM_UP_SECONDS, Scenario
 from tests.conftest import require
 
@@ -146,6 +146,68 @@ def test_new_sims(path: Path) -> None:
     assert (18, 18, 9) == (len(before), len(after), len(before & after))
     assert all(record.in_flight == 0 for record in one.router.records.values())
     assert all(not record.held for record in one.router.records.values())
+
+
+def test_progress_changes_nothing(path: Path) -> None:
+    """It is heard of a hundred times, and the run is the same to the last figure."""
+    heard: list[float] = []
+    watched = run(fleets.load(str(path)), "tiny", "brief", "ours", 0.5, 1, 0, {}, heard.append)
+
+    assert [percent / 100 for percent in range(1, 101)] == heard
+    assert played(path) == watched
+
+
+def test_load_is_by_the_time_that_a_sim_was_there(path: Path) -> None:
+    """A SIM that came late has sent less than its share of all time, and is not idle for that."""
+    one = Run(fleets.load(str(path)), "new", "ours", 0.3, 1, {})
+    one.go(0)
+
+    assert {0.0, 300.0} == {phone.since for phone in one.phones}
+    assert 1.0 < played(path, scenario="new", load=0.3).busiest < 2.5
+
+
+def test_the_worst_half_minute(path: Path) -> None:
+    """What the other policy sent is the measure; after the warm-up only, and of whole half minutes."""
+    outcome = played(path)
+    rows = [(1, 1, 1)] * 240
+    same = msgspec.structs.replace(outcome, by_second=rows)
+    late = msgspec.structs.replace(outcome, by_second=[*rows[:150], *[(1, 1, 0)] * 6, *rows[156:]])
+    early = msgspec.structs.replace(outcome, by_second=[*[(1, 1, 0)] * 100, *rows[100:]])
+
+    assert (1.0, 0.8, 1.0) == (least_flow(same, same), least_flow(late, same), least_flow(early, same))
+
+
+# The reference fleet: what docs/routing.md promises of it. Time is virtual here, and the same on any machine
+
+
+def reference(scenario: str, load: float, policy: str = "ours", messages: int = 12_000) -> Outcome:
+    return run(fleets.load("dz-500"), "dz-500", scenario, policy, load, 1, messages, {})
+
+
+def test_usual_misery() -> None:
+    """999 of 1000 within ten seconds, at a load that a fleet should have."""
+    outcome = reference("usual", 0.6)
+
+    assert outcome.within >= 0.999
+    assert outcome.busiest < 1.5
+    assert outcome.explained_twice == outcome.twice
+
+
+def test_close_to_the_oracle() -> None:
+    """At a load that leaves little to choose, within three in a thousand of a router that knows which phones would send."""
+    ours, oracle = (reference("usual", 0.85, policy) for policy in ("ours", "oracle"))
+
+    assert ours.within >= oracle.within - 0.003
+    assert least_flow(ours, oracle) >= 0.95
+
+
+def test_two_fifths_die() -> None:
+    """And come back after 90 s: 995 of 1000 within ten seconds over all of it, and as before within half a minute."""
+    outcome = reference("die", 0.5, messages=0)
+
+    assert outcome.within >= 0.995
+    assert outcome.back_seconds <= 30.0
+    assert outcome.explained_twice == outcome.twice
 
 
 # Fleets
