@@ -9,6 +9,7 @@ import msgspec
 from router.domain.loads import unevenness
 from router.domain.rules import Rules
 from router.domain.seed import Seed
+from router.domain.selection import Reason, easiest, why_not
 
 FAILING_SHARE = 0.5
 """A seed with a larger share of failures is failing."""
@@ -58,7 +59,9 @@ class Census:
         self._given = given
         self._ages: list[float] = []
         self.tallies: dict[str, SeedTally] = {}
-        """By the name that was given with each seed."""
+        """By the name that was given with each seed; so is the next."""
+        self.unready: dict[str, dict[Reason, int]] = {}
+        """The enrolled seeds that serve everybody and could take nothing now, by reason."""
 
     def count(self, seed: Seed, name: str) -> None:
         """One more seed, of the carrier of that name."""
@@ -76,16 +79,26 @@ class Census:
         if seed.lps > 0:
             self._ages.append(now - seed.lps)
         if not seed.is_dispatchable() or not seed.is_online(now, rules):
+            self._note_unready(seed, name)
             return
         tally.online += 1
         tally.failing += seed.failure_share() > FAILING_SHARE
         tally.quota_used += seed.quota_share(rules)
+        is_ready = False
         if now < seed.tripped_until(rules):
             tally.tripped += 1
         else:
             room = max(0, min(seed.capacity(rules) - seed.in_flight, seed.quota_left(rules)))
             tally.room += room
-            tally.ready += room > 0 and now >= seed.resting_until()
+            is_ready = room > 0 and now >= seed.resting_until()
+        tally.ready += is_ready
+        if not is_ready:
+            self._note_unready(seed, name)
+
+    def _note_unready(self, seed: Seed, name: str) -> None:
+        if seed.shared and (reason := why_not(seed, easiest(seed), self._now, self._rules)):
+            counts = self.unready.setdefault(name, {})
+            counts[reason] = counts.get(reason, 0) + 1
 
     def by(self, name: Callable[[str], str]) -> dict[str, SeedTally]:
         """The tallies under other names; those that come to the same one are joined."""

@@ -13,7 +13,7 @@ Rejected: filtering the whole carrier per message (linear in the fleet), and a s
 import heapq
 import random
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 import msgspec
@@ -24,7 +24,7 @@ from router.domain.message import ONE_SEED
 from router.domain.pools import Pool, make_pool
 from router.domain.rules import Rules
 from router.domain.seed import Seed, pool_of
-from router.domain.selection import Choice, Need, Reason, choose_seed, why_not
+from router.domain.selection import Choice, Need, Reason, choose_seed, easiest, why_not
 from router.domain.standing import Standings
 
 LOOKS = 64
@@ -57,6 +57,8 @@ class Directory:
         """The carriers of a country that ever had a shared seed."""
         self._own: dict[str, dict[str, str]] = {}
         """The carriers of an account's own seeds, with their country."""
+        self.unready: Mapping[str, Mapping[Reason, int]] = {}
+        """By carrier: the shared seeds that could take nothing at the last census, by reason. For the words of what finds no seed."""
         self.loads = Loads()
         self._probes: list[tuple[float, int]] = []
         self._probe_at: dict[int, float] = {}
@@ -164,12 +166,19 @@ class Directory:
                 if choice.seed is not None:
                     return choice
             if not self._rules.cross_carrier:
-                return Choice(passed_over=passed_over)
+                return self._nobody([need.carrier], passed_over)
         for name in self._homes_abroad(need.carrier, need.country, need.account):
             choice = _after(passed_over, self._choose(name + wanted, need, now))
             if choice.seed is not None:
                 return msgspec.structs.replace(choice, on_net=not need.carrier)
-        return Choice(passed_over=passed_over)
+        return self._nobody(self._shared.get(need.country, ()), passed_over)
+
+    def _nobody(self, carriers: Iterable[str], passed_over: dict[Reason, int]) -> Choice:
+        unready: dict[Reason, int] = {}
+        for carrier in carriers:
+            for reason, count in self.unready.get(carrier, {}).items():
+                unready[reason] = unready.get(reason, 0) + count
+        return Choice(passed_over=passed_over, unready=unready)
 
     def _homes(self, carrier: str, account: str) -> tuple[str, ...]:
         """Where a message of a carrier looks for a seed: its account's own ones first."""
@@ -214,7 +223,7 @@ class Directory:
 
     def _place(self, slot: int, now: float) -> None:
         seed = self._standings.seeds[slot]
-        reason = why_not(seed, _easiest(seed), now, self._rules)
+        reason = why_not(seed, easiest(seed), now, self._rules)
         self._standings.note(slot, free=reason is None)
         if reason is not None:
             self._take_out(slot, reason)
@@ -252,16 +261,10 @@ class Directory:
         for slot in useless:
             # Useless for this message, or for any?
             seed = self._standings.seeds[slot]
-            reason = why_not(seed, _easiest(seed), now, self._rules)
+            reason = why_not(seed, easiest(seed), now, self._rules)
             if reason in _LEAVES_POOL:
                 self._take_out(slot, reason)
         return choice
-
-
-def _easiest(seed: Seed) -> Need:
-    """The message that any seed like this could take: who cannot even take that is of no use to any."""
-    bound = "" if seed.carrier else seed.device or seed.account
-    return Need(carrier=seed.carrier, country=seed.country, account=seed.account, only=bound)
 
 
 def _belongs_elsewhere(known: Seed, seed: Seed) -> bool:

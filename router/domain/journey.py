@@ -156,7 +156,8 @@ def _steps(message: Message, rules: Rules) -> tuple[Step, ...]:
 
 def _of_attempt(message: Message, attempt: Attempt, rules: Rules) -> list[_Event]:
     number, seed = attempt.number, attempt.seed
-    events = [_Event(at=attempt.assigned_at, what="assigned", kind="seed", attempt=number, seed=seed, says=attempt.why)]
+    events = [_parked(attempt.parked_at, attempt.parked_why)] if attempt.parked_at is not None else []
+    events.append(_Event(at=attempt.assigned_at, what="assigned", kind="seed", attempt=number, seed=seed, says=attempt.why))
     if attempt.handed_at is not None:
         lease = f"it may send for {attempt.lease_until - attempt.handed_at:.1f} s" if attempt.lease_until is not None else ""
         events.append(_Event(at=attempt.handed_at, what="handed over", kind="seed", attempt=number, seed=seed, says=lease))
@@ -176,6 +177,10 @@ def _of_attempt(message: Message, attempt: Attempt, rules: Rules) -> list[_Event
             )
         )  # fmt: skip
     return events
+
+
+def _parked(at: float, why: str) -> _Event:
+    return _Event(at=at, what="parked", kind="waits", says=f"{why or 'no seed'}: it goes out when one comes online or has room")
 
 
 def _reason(attempt: Attempt, rules: Rules) -> str:
@@ -208,8 +213,7 @@ def _after_the_attempts(message: Message) -> list[_Event]:
     elif message.state == "pending" and message.attempts and message.queued_at:
         events.append(_Event(at=message.queued_at, what="on the queue again", kind="waits"))
     if message.parked_at is not None:
-        says = "no seed can take it now: it goes out when one comes online or has room"
-        events.append(_Event(at=message.parked_at, what="parked", kind="waits", says=says))
+        events.append(_parked(message.parked_at, message.parked_why))
     if message.verified_at is not None:
         events.append(_Event(at=message.verified_at, what="verified", kind="end", says="the right code came back"))
     elif message.ended_at is not None and message.state in ("failed", "expired", "cancelled"):

@@ -136,8 +136,11 @@ def begin_attempt(message: Message, seed: str, carrier: str, why: str, now: floa
     if message.open_attempts:
         raise Stale("an attempt is still open")
     moved = move(message, "dispatched", now)
-    attempt = Attempt(number=len(message.attempts) + 1, seed=seed, carrier=carrier, state="assigned", assigned_at=now, why=why)
-    return Decision(replace(moved, attempts=(*message.attempts, attempt), parked_at=None, republished=0))
+    attempt = Attempt(
+        number=len(message.attempts) + 1, seed=seed, carrier=carrier, state="assigned", assigned_at=now, why=why,
+        parked_at=message.parked_at, parked_why=message.parked_why,
+    )  # fmt: skip
+    return Decision(replace(moved, attempts=(*message.attempts, attempt), parked_at=None, parked_why="", republished=0))
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -167,11 +170,11 @@ def hand_over(message: Message, number: int, seed: str, now: float, rules: Rules
     return Decision(_with_attempt(message, handed))
 
 
-def park(message: Message, now: float) -> Decision:
-    """No seed can take it now: it waits in its carrier's parking lot."""
+def park(message: Message, now: float, why: str = "") -> Decision:
+    """No seed can take it now, in the words of `Choice.why`: it waits in its carrier's parking lot."""
     if message.state != "pending":
         raise Stale("not pending")
-    return Decision(replace(message, parked_at=now))
+    return Decision(replace(message, parked_at=now, parked_why=why))
 
 
 def cancel(message: Message, now: float, reason: str) -> Decision:
@@ -239,7 +242,7 @@ def _on_told_radio(message: Message, attempt: Attempt, now: float) -> Decision:
         return Decision(_with_attempt(message, replace(attempt, radio_at=now)))
     message, released = _withdraw_unfetched(message, now)
     if message.state == "pending":
-        message = replace(move(message, "dispatched", now), parked_at=None)
+        message = replace(move(message, "dispatched", now), parked_at=None, parked_why="")
     on_radio = replace(attempt, state="radio", radio_at=now, ended_at=None, error=_TOLD_LATE)
     return Decision(_with_attempt(message, on_radio), released)
 
@@ -261,7 +264,7 @@ def _on_sent(message: Message, attempt: Attempt, now: float, *, delivered: bool)
         message = move(message, "sent", now, "sent")
         if message.kind == "sms":
             message = replace(message, ended_at=now)
-        message = replace(message, parked_at=None)
+        message = replace(message, parked_at=None, parked_why="")
         message, withdrawn = _withdraw_unfetched(message, now)
         released += withdrawn
     return Decision(message, released)

@@ -66,6 +66,10 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """From the end of the lease until another seed may send; None = the rule's `skew_seconds`."""
     asked_at: float | None = None
     """When its phone was last asked what became of it, its lease being about to end without a word."""
+    parked_at: float | None = None
+    """Since when the message had waited for this seed, or any; None where there was one at once."""
+    parked_why: str = ""
+    """Why there was none then, in the words of `selection`."""
 
     @property
     def is_open(self) -> bool:
@@ -133,6 +137,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """It is not sent before this time."""
     told: tuple[Event, ...] = ()
     """Events that the courier has been given."""
+    parked_why: str = ""
+    """While it is parked: why no seed could take it then, in the words of `selection`."""
 
     @property
     def is_final(self) -> bool:

@@ -25,4 +25,4 @@ def end_restored(message: Message, now: float) -> Decision:
         state = "ambiguous" if attempt.was_handed_over else "withdrawn"
         attempts[attempt.number - 1] = replace(attempt, state=state, ended_at=now, error=REASON)
     ended = move(replace(message, attempts=tuple(attempts)), "expired" if message.state == "sent" else "failed", now, REASON)
-    return Decision(replace(ended, parked_at=None), tuple(released))
+    return Decision(replace(ended, parked_at=None, parked_why=""), tuple(released))

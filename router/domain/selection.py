@@ -72,12 +72,18 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The id of that one."""
     passed_over: Mapping[Reason, int] = {}
     """How many were looked at and could not have it, by reason."""
+    unready: Mapping[Reason, int] = {}
+    """Where there is none: how many of those that serve everybody could take nothing when they were last counted, by reason."""
     on_net: bool = True
 
     @property
     def why(self) -> str:
         """The choice in words, as `messages trace` prints it."""
-        passed = ", ".join(f"{count} {reason}" for reason, count in self.passed_over.items())
+        counts = dict(self.passed_over)
+        for reason, count in self.unready.items():
+            # Those that were looked at are among those that were counted
+            counts[reason] = max(count, counts.get(reason, 0))
+        passed = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         words = [f"score {self.score:.2f}" if self.seed else "no seed"]
         if self.even:
             words.append(f"as good as {len(self.even)} other{'s' if len(self.even) > 1 else ''}, and idle longest")
@@ -120,6 +126,12 @@ def why_not(seed: Seed, need: Need, now: float, rules: Rules) -> Reason | None: 
     if not seed.has_room(need.parts, rules):
         return "no room"
     return None
+
+
+def easiest(seed: Seed) -> Need:
+    """The message that any seed like this could take: who cannot even take that is of no use to any."""
+    bound = "" if seed.carrier else seed.device or seed.account
+    return Need(carrier=seed.carrier, country=seed.country, account=seed.account, only=bound)
 
 
 def _not_for_it(seed: Seed, need: Need) -> Reason | None:

@@ -29,6 +29,9 @@ _ON_NET, _CROSS, _REFUSED = (_CHOICES[outcome,] for outcome in ("on_net", "cross
 _PASSED_OVER = metrics.children(metrics.PASSED_OVER, REASONS)
 _ROUNDS = 4
 """How often another seed is looked for when the store says that a copy was out of date."""
+_TAKEN_MEANWHILE = f"no seed; {_ROUNDS} were chosen, and others took their room meanwhile"
+_Homeless = tuple[Stored, str]
+"""A message that no seed can take now, and why."""
 
 
 class _Assignment(msgspec.Struct, frozen=True):
@@ -81,13 +84,13 @@ class Dispatch:
             parked += len(homeless)
             taken, waiting = await self._reserve(assigned)
             await self._begin(taken)
-        await self._park(waiting)
+        await self._park([(stored, _TAKEN_MEANWHILE) for stored in waiting])
         return parked + len(waiting)
 
-    def _choose(self, waiting: Iterable[Stored]) -> tuple[list[_Assignment], list[Stored]]:
+    def _choose(self, waiting: Iterable[Stored]) -> tuple[list[_Assignment], list[_Homeless]]:
         now = self._clock.now()
         assigned: list[_Assignment] = []
-        homeless: list[Stored] = []
+        homeless: list[_Homeless] = []
         for stored in waiting:
             message = stored.message
             choice = self._chooser.choose(message, now)
@@ -95,7 +98,7 @@ class Dispatch:
                 # One that waits is looked at again and again
                 _count_passed_over(choice)
             if choice.seed is None:
-                homeless.append(stored)
+                homeless.append((stored, choice.why if message.parked_at is None else ""))
             else:
                 slip = Slip(message.id, len(message.attempts) + 1, message.parts)
                 assigned.append(_Assignment(stored, choice.seed, choice, slip))
@@ -149,17 +152,17 @@ class Dispatch:
             batch.add("PUBLISH", OUTBOX_CHANNEL, " ".join(woken))
         await batch.run()
 
-    async def _park(self, homeless: Sequence[Stored]) -> None:
+    async def _park(self, homeless: Sequence[_Homeless]) -> None:
         """Into the lot first, then the record: a message that says it is parked must be found there."""
         if not homeless:
             return
         batch = self._store.batch()
         now = self._clock.now()
-        for stored in homeless:
+        for stored, _ in homeless:
             self._store.parking.park(batch, stored.message, now, own=self._directory.owns(stored.message.account))
         await batch.run()
-        newly = [stored for stored in homeless if stored.message.parked_at is None]
-        done = await self._transitions.apply([Step(stored.message.id, park, stored) for stored in newly])
+        steps = [Step(stored.message.id, partial(park, why=why), stored) for stored, why in homeless if stored.message.parked_at is None]
+        done = await self._transitions.apply(steps)
         batch = self._store.batch()
         for result in done:
             if result.error is None and result.after is not None:

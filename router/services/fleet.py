@@ -100,6 +100,7 @@ class FleetCopy:
                     census.count(seed, seed.carrier)
             await asyncio.sleep(0)
         self.tallies = census.tallies
+        self._directory.unready = census.unready
         labelled = census.by(metrics.carrier_label)
         for carrier in metrics.CARRIERS:
             _set_gauges(carrier, labelled.get(carrier, _NOTHING))

@@ -2,6 +2,7 @@ import pytest
 
 from router.domain.message import Message
 from router.domain.seed import Quota
+from router.services.inquiry import Inquiry
 from router.store.parking import CLAIM_SECONDS, Parking
 from tests.integration.services.world import IMSI, OTHER_IMSI, World
 from tests.integration.store.kit import everything
@@ -30,6 +31,28 @@ async def test_chosen(world: World) -> None:
     assert kept.attempts[0].why.startswith("score ")
     assert (1, (1, 1, 1)) == ((seen := await world.seen()).in_flight, seen.used)
     assert world.clock.at + world.rules.pickup_seconds == await world.timer(message.id)
+
+
+async def test_why_it_waits(world: World) -> None:
+    """Parked since the only seed is offline, which nobody had to look at; the journey tells it, later too, as the operator's trace does."""
+    await world.seed()
+    (message,) = await submitted(world)
+    world.clock.advance(60)
+    await world.look()
+    await world.fleet.observe()
+    await world.dispatch()
+    waits = await world.message(message.id)
+    await world.registry.ping(IMSI, "+213661999999", "seed")
+    await world.look()
+    await world.dispatching.run_parked("60301", 10)
+    sent = await world.message(message.id)
+    inquiry = Inquiry(world.store, world.transitions, world.clock, world.rules)
+    trace = await inquiry.trace(message.id)
+
+    assert ("pending", "no seed; passed over: 1 offline") == (waits.state, waits.parked_why)
+    assert ("dispatched", "", waits.parked_why) == (sent.state, sent.parked_why, sent.attempts[0].parked_why)
+    assert ["accepted", "parked", "assigned"] == [step.what for step in trace.journey]
+    assert trace.journey[1].says.startswith("no seed; passed over: 1 offline")
 
 
 async def test_unknown_messages(world: World) -> None:

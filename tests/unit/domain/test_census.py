@@ -48,6 +48,21 @@ def test_ready_seeds() -> None:
     assert (6, 2) == (census.tallies["60301"].online, census.tallies["60301"].ready)
 
 
+def test_who_could_take_nothing_and_why() -> None:
+    """Enrolled seeds that serve everybody, each by the first reason; those that are ready, or somebody's own, are not among them."""
+    census = Census(NOW, RULES, {})
+    for one in (
+        seed("ready", in_flight=4), seed("full", in_flight=5), seed("used up", used=(30, 30, 30)), seed("offline", lps=NOW - 3600),
+        seed("tripped", consecutive_failures=2, failed_at=NOW), seed("resting", rest_seconds=60.0, last_given_at=NOW - 59),
+        seed("draining", draining=True), seed("disabled", enabled=False, lps=0.0), seed("gone", lps=0.0),
+        seed("stranger", enrolled=False), seed("own", lps=0.0, account="ac_1", shared=False),
+    ):  # fmt: skip
+        census.count(one, "60301")
+    expected = {"no room": 1, "quota used": 1, "offline": 2, "tripped": 1, "resting": 1, "draining": 1, "disabled": 1}
+
+    assert {"60301": expected} == census.unready
+
+
 def test_tallies_under_one_name() -> None:
     """Sums of both, but the busiest seed is the busier of the two."""
     census = Census(NOW, RULES, {"a": 5, "b": 3, "c": 9})

@@ -362,6 +362,18 @@ def need(**changes: Any) -> Need:
     return Need(**{"carrier": DJEZZY, "country": "DZ", "account": "ac_1"} | changes)
 
 
+def test_nobody_says_who_could_not() -> None:
+    """By the last census: of the recipient's carrier, or of the country where another may serve; nothing where it is bound to a phone."""
+    fleet = directory()
+    fleet.unready = {DJEZZY: {"offline": 3}, MOBILIS: {"tripped": 1, "offline": 1}}
+    abroad = directory(seed("gone", enabled=False), seed("m", MOBILIS, enabled=False), cross_carrier=True)
+    abroad.unready = fleet.unready
+
+    assert {"offline": 3} == fleet.find(need(), NOW).unready
+    assert {} == fleet.find(need(only="ac_1"), NOW).unready == fleet.find(need(carrier="60399"), NOW).unready
+    assert {"offline": 4, "tripped": 1} == abroad.find(need(), NOW).unready
+
+
 @pytest.mark.parametrize("policy", ["balanced", "freshest", "round-robin"])
 def test_own_seeds_first(policy: Policy) -> None:
     """An account's own seeds serve before the shared ones, however many of those are better."""

@@ -158,10 +158,16 @@ def test_final(state: State) -> None:
 
 
 def test_begin_attempt() -> None:
-    """The first attempt is the seed's, numbered 1 and waiting to be fetched; what waiting left behind is reset."""
-    decision = begin_attempt(pending(parked_at=0.5, republished=3), "A", "60303", "score 0.80", 1.0)
+    """The first attempt is the seed's, numbered 1 and waiting to be fetched; what waiting left behind is the attempt's, and reset."""
+    waiting = park(pending(republished=3), 0.5, "no seed; passed over: 2 offline").message
+    decision = begin_attempt(waiting, "A", "60303", "score 0.80", 1.0)
 
-    first = Attempt(number=1, seed="A", carrier="60303", state="assigned", assigned_at=1.0, why="score 0.80")
+    first = Attempt(
+        number=1, seed="A", carrier="60303", state="assigned", assigned_at=1.0, why="score 0.80", parked_at=0.5,
+        parked_why="no seed; passed over: 2 offline",
+    )  # fmt: skip
+    assert (waiting.parked_at, waiting.parked_why) == (0.5, "no seed; passed over: 2 offline")
+    assert decision.message.parked_why == ""
     assert decision.message.attempts == (first,)
     assert decision.message.state == "dispatched"
     assert decision.message.dispatched_at == 1.0

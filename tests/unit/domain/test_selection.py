@@ -146,6 +146,14 @@ def test_nobody() -> None:
     assert Choice().why == "no seed"
 
 
+def test_nobody_of_a_whole_fleet() -> None:
+    """Those that nobody looked at, since they could take nothing anyway, are told of as well; who was looked at counts once."""
+    choice = Choice(passed_over={"tried": 1, "no room": 3}, unready={"offline": 7, "no room": 2})
+
+    assert choice.why == "no seed; passed over: 1 tried, 3 no room, 7 offline"
+    assert Choice(unready={"tripped": 1}).why == "no seed; passed over: 1 tripped"
+
+
 def test_another_carriers_seed() -> None:
     """A choice says when it is not of the recipient's carrier."""
     assert Choice(seed=seed(), score=0.8, on_net=False).why == "score 0.80; another carrier's seed"
