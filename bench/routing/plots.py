@@ -77,7 +77,7 @@ def _by_load(axes: "Sequence[Axes]", outcomes: Sequence[Outcome]) -> None:
     late.yaxis.set_major_formatter(_plain)
     slow.yaxis.set_major_formatter(_plain)
     slow.yaxis.set_minor_formatter(_plain)
-    slow.legend(fontsize="small")
+    slow.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _plain(value: float, _place: float) -> str:
