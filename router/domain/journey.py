@@ -180,7 +180,7 @@ def _of_attempt(message: Message, attempt: Attempt, rules: Rules) -> list[_Event
 
 
 def _parked(at: float, why: str) -> _Event:
-    return _Event(at=at, what="parked", kind="waits", says=f"{why or 'no seed'}: it goes out when one comes online or has room")
+    return _Event(at=at, what="parked", kind="waits", says=f"{why or 'no seed'}; it goes out when one comes online or has room")
 
 
 def _reason(attempt: Attempt, rules: Rules) -> str:

@@ -64,7 +64,7 @@ def test_not_fetched_and_waiting() -> None:
     assert "the seed did not come for it within 4 s, and never had it; waits for another seed" == waiting.steps[2].says
     assert (True, True, "taken") == (waiting.is_open, waiting.can_cancel, waiting.charge)
     assert [(5.0, "on the queue again", None), (7.0, "parked", None)] == told(parked)[-2:]
-    assert "no seed: it goes out when one comes online or has room" == parked.steps[-1].says
+    assert "no seed; it goes out when one comes online or has room" == parked.steps[-1].says
 
 
 def test_why_it_waited() -> None:
@@ -77,12 +77,12 @@ def test_why_it_waited() -> None:
     says = "it goes out when one comes online or has room"
 
     assert [(0.0, "accepted", None), (1.0, "parked", None)] == told(waiting)
-    assert f"no seed; passed over: 2 offline: {says}" == waiting.steps[1].says
+    assert f"no seed; passed over: 2 offline; {says}" == waiting.steps[1].says
     assert [
         (0.0, "accepted", None), (1.0, "parked", None), (41.0, "assigned", 1), (45.0, "not fetched in time", 1), (45.0, "parked", None),
         (50.0, "assigned", 2),
     ] == told(journey)  # fmt: skip
-    assert f"no seed; passed over: 1 tried, 1 offline: {says}" == journey.steps[4].says
+    assert f"no seed; passed over: 1 tried, 1 offline; {says}" == journey.steps[4].says
     assert 40.0 == journey.steps[2].after
 
 
