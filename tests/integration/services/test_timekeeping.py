@@ -4,7 +4,6 @@ import pytest
 
 from router.domain.lifecycle import SETTLE_LATER_SECONDS
 from router.queue.entries import LaneState
-from router.services.acceptance import Acceptance
 from router.services.transitions import Transitions
 from router.store.listings import by_account, by_phone
 from tests.integration.services.world import IMSI, OTHER_IMSI, PHONE, World
@@ -237,23 +236,12 @@ async def test_confirmed(world: World) -> None:
     assert ("pending", 995) == ((await world.message(message.id)).state, await world.balance(account))
 
 
-async def test_unrecorded_admission_is_undone(
-    world: World, second: World, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unrecorded_admission_is_undone(world: World, second: World, redis_url: str) -> None:
     """The api died between charge and record: all is as before, and a writer that was only slow comes too late."""
     await world.seed()
     account = await world.account()
     before = everything(redis_url)
-    drafts: list[Any] = []
-
-    async def dies(self: Acceptance, plan: Any) -> None:
-        drafts.extend(plan.drafts)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Acceptance, "_record", dies)
-        with pytest.raises(KeyboardInterrupt):
-            await world.submit(account, idempotency_key="k")
+    draft = await world.charge_alone(account, idempotency_key="k")
     assert 995 == await world.balance(account)
     world.clock.advance(29.9)
     await second.timekeeping.confirm_admissions()
@@ -262,7 +250,6 @@ async def test_unrecorded_admission_is_undone(
     for keeper in (world, second, second):
         await keeper.timekeeping.confirm_admissions()
 
-    (draft,) = drafts
     tombstone = world.store.messages.key(draft.message.id)
     assert before | {tombstone: b"0:0:"} == without_listings(everything(redis_url))
     assert await ask(world.store, lambda batch: world.store.messages.create(batch, draft.message, draft.body)) is None
@@ -272,14 +259,7 @@ async def test_died_while_undoing(world: World, second: World, monkeypatch: pyte
     """The tombstone stands, the charge too: the next timekeeper goes on."""
     await world.seed()
     account = await world.account()
-
-    async def dies(*arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Acceptance, "_record", dies)
-        with pytest.raises(KeyboardInterrupt):
-            await world.submit(account)
+    await world.charge_alone(account)
     world.clock.advance(30)
     with monkeypatch.context() as patch:
         patch.setattr(world.store.accounts, "undo", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from router.domain.account import Account, KeyCredential, Limits
@@ -16,6 +17,7 @@ from router.domain.seed import Quota, Seed
 from router.domain.selection import FailoverBudget
 from router.domain.templates import Template
 from router.queue.entries import Entry, LaneState
+from router.services.acceptance import Acceptance, Draft, Plan
 from router.services.accounts import AccountAdmin, AccountDirectory
 from router.services.codes import Codes
 from router.services.devices import Devices
@@ -121,6 +123,21 @@ class World:
     async def submit(self, account: Account, phone: str = PHONE, *, key: str = KEY, **fields: Any) -> Accepted:
         request = Request(**{"dialect": "gatewire", "credential": KeyCredential(hash_key(key)), "phone": phone} | fields)
         return await self.submitting.submit(account, request)
+
+    async def charge_alone(self, account: Account, phone: str = PHONE, **fields: Any) -> Draft:
+        """The process dies between the charge of a message and its record."""
+        drafts: list[Draft] = []
+
+        async def dies(acceptance: Acceptance, plan: Plan) -> None:
+            drafts.extend(plan.drafts)
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Acceptance, "_record", dies)
+            with pytest.raises(KeyboardInterrupt):
+                await self.submit(account, phone, **fields)
+        (draft,) = drafts
+        return draft
 
     async def dispatch(self) -> list[str]:
         """What stands on the queue, with a fresh copy of the fleet; answers the unknown ids."""
