@@ -161,6 +161,9 @@ def _of_attempt(message: Message, attempt: Attempt, rules: Rules) -> list[_Event
     if attempt.handed_at is not None:
         lease = f"it may send for {attempt.lease_until - attempt.handed_at:.1f} s" if attempt.lease_until is not None else ""
         events.append(_Event(at=attempt.handed_at, what="handed over", kind="seed", attempt=number, seed=seed, says=lease))
+    if attempt.asked_at is not None:
+        says = "it had said nothing, and its lease was about to end"
+        events.append(_Event(at=attempt.asked_at, what="asked", kind="seed", attempt=number, seed=seed, says=says))
     if attempt.radio_at is not None:
         says = "from here time alone does not move it" if not attempt.tells_after else "told by the phone"
         events.append(_Event(at=attempt.radio_at, what="given to the radio", kind="radio", attempt=number, seed=seed, says=says))

@@ -86,6 +86,19 @@ def test_why_it_waited() -> None:
     assert 40.0 == journey.steps[2].after
 
 
+def test_a_phone_that_is_asked() -> None:
+    """One that tells afterwards and says nothing until its lease ends: the last question, and the answer."""
+    terms = lifecycle.Terms(tells_after=True, margin_seconds=3.0)
+    message = lifecycle.hand_over(begun(accepted(), "A.1", 101.0), 1, "A.1", 102.0, RULES, terms).message
+    for at in (109.0, 110.0):
+        message = lifecycle.due(message, at, RULES).message
+    message = lifecycle.report(message, 1, "A.1", "radio", 110.5, RULES).message
+    journey = journey_of(message, 111.0, RULES)
+
+    assert [(2.0, "handed over", 1), (10.0, "asked", 1), (10.5, "given to the radio", 1)] == told(journey)[2:]
+    assert "it had said nothing, and its lease was about to end" == journey.steps[3].says
+
+
 def test_an_open_attempt_grows() -> None:
     """What a seed has in its hands lasts until now, and its lease is shown whole."""
     message = lifecycle.hand_over(begun(accepted(), "A", 101.0), 1, "A", 102.0, RULES).message
