@@ -24,7 +24,7 @@ def prefixes(
     if as_json:
         print_json(found)
         return
-    columns = ("prefix", "carrier", "accepted", "usual", "sent", "verified", "conversion", "usual ", "refused", "verdict", "why")
+    columns = ("prefix", "carrier", "accepted", "usual", "sent, aged", "verified", "conversion", "usual ", "refused", "verdict", "why")
     rows = [
         (p["prefix"], p["carrier"], p["accepted"], round(p["usual_accepted"], 1), p["sent"], p["verified"], _share(p["conversion"]),
          _share(p["usual_conversion"]), p["refused"], p["verdict"], p["why"])
