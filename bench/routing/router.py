@@ -13,7 +13,7 @@ import msgspec
 
 from bench.routing.clock import Agenda
 from bench.routing.phones import Job, Phone
-from router.domain import lifecycle, phone_clock
+from router.domain import lifecycle, phone_clock, phone_news
 from router.domain.choosing import Chooser
 from router.domain.directory import Directory
 from router.domain.lifecycle import Decision, Stale, Terms
@@ -262,9 +262,9 @@ class Router:
             elif message.state == "pending":
                 reason = message.attempts[-1].state
                 self.failovers[reason] = self.failovers.get(reason, 0) + 1
-        for attempt in lifecycle.asked(before, message):
+        for attempt in phone_news.asked(before, message):
             self.phones[attempt.seed].asked(message.id, attempt.number)
-        for attempt in lifecycle.recalled(before, message):
+        for attempt in phone_news.recalled(before, message):
             self.phones[attempt.seed].recalled(message.id, attempt.number)
         self._set_timer(message)
         if decision.requeue:

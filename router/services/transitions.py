@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from router.clock import Clock
 from router.domain.errors import NotFound, RouterError, Unavailable
 from router.domain.events import Announcement, happened_at, owed
-from router.domain.lifecycle import Decision, asked, can_settle, is_refund, next_due, recalled
+from router.domain.lifecycle import Decision, can_settle, is_refund, next_due
 from router.domain.message import Message
+from router.domain.phone_news import asked, recalled
 from router.domain.rules import Rules
 from router.queue.entries import Entry, Publisher
 from router.services import observe

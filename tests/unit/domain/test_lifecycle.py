@@ -13,7 +13,6 @@ from router.domain.lifecycle import (
     ReportState,
     Stale,
     Terms,
-    asked,
     begin_attempt,
     can_settle,
     cancel,
@@ -27,6 +26,7 @@ from router.domain.lifecycle import (
     verify,
 )
 from router.domain.message import END_STATES, STATES, Attempt, AttemptState, Message, State
+from router.domain.phone_news import asked
 from router.domain.rules import AmbiguousPolicy, Rules
 
 RULES = Rules(

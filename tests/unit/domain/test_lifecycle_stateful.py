@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from router.domain import lifecycle
+from router.domain import lifecycle, phone_news
 from router.domain.lifecycle import ASKS_FIRST, TRANSITIONS, Decision, ReportState, Stale, Terms
 from router.domain.message import END_STATES, Attempt, Message, State
 from router.domain.rules import AmbiguousPolicy, Rules
@@ -109,9 +109,9 @@ class Lifecycle(RuleBasedStateMachine):
         open_before = {attempt.number for attempt in before.open_attempts}
         open_after = {attempt.number for attempt in after.open_attempts}
         assert open_before - open_after == {release.attempt for release in decision.released}
-        recalled = lifecycle.recalled(before, after)
+        recalled = phone_news.recalled(before, after)
         assert all(attempt.tells_after and attempt.handed_at for attempt in recalled)
-        for attempt in lifecycle.asked(before, after):
+        for attempt in phone_news.asked(before, after):
             assert (True, "handed") == (attempt.tells_after, attempt.state)
             assert (attempt.lease_until or 0.0) - self.rules.ask_seconds <= (attempt.asked_at or 0.0) == self.now
             self.asked[attempt.number].append(self.now)
