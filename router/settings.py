@@ -12,7 +12,7 @@ import msgspec
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
-from router.domain.countries import country_name
+from router.domain.countries import unknown_codes
 from router.domain.fraud import PREFIX, FraudRules, Mode
 from router.domain.rules import AcceptWhen, AmbiguousPolicy, Policy, Rules, SilencePolicy
 from router.domain.statistics import FLOW, Family
@@ -382,7 +382,7 @@ class Settings(BaseSettings):
         if self.fraud_block_seconds < self.fraud_window_seconds:
             # Else what a prefix was blocked for would be in the window still, and it would be blocked again without any new message
             raise ValueError("fraud_block_seconds must not be less than fraud_window_seconds")
-        if unknown := [code for code in self.countries.split(",") if code and country_name(code) == code]:
+        if unknown := unknown_codes(filter(None, self.countries.split(","))):
             raise ValueError(f"countries: {', '.join(unknown)}: no ISO code of a country")
         self.proxies()
         return self

@@ -15,6 +15,9 @@ Price = Annotated[int | None, typer.Option("--price", min=0, help=f"Per message,
 Daily = Annotated[int | None, typer.Option("--daily-limit", min=0, help="Messages per UTC day; 0 = none.")]
 Hourly = Annotated[int | None, typer.Option("--hourly-limit", min=0, help="Messages per hour; 0 = none.")]
 PhoneHourly = Annotated[int | None, typer.Option("--phone-hourly-limit", min=0, help="Messages per phone, per hour; 0 = none.")]
+Countries = Annotated[
+    str | None, typer.Option("--countries", metavar="DZ,TN", help="It may send to these only, ISO codes; '' = wherever the router does.")
+]
 Policy = Annotated[
     AmbiguousPolicy | None,
     typer.Option("--ambiguous-policy", help="For a message of which nobody can know whether it went out."),
@@ -32,6 +35,7 @@ def create(
     daily_limit: Daily = None,
     hourly_limit: Hourly = None,
     phone_hourly_limit: PhoneHourly = None,
+    countries: Countries = None,
     ambiguous_policy: Policy = None,
     data: Data = None,
     as_json: Json = False,
@@ -45,6 +49,7 @@ def create(
         "balance": balance,
         "price": price,
         "limits": _limits(daily_limit, hourly_limit, phone_hourly_limit),
+        "countries": _codes(countries),
         "ambiguous_policy": ambiguous_policy,
     }
     with router_at(data) as router:
@@ -108,6 +113,7 @@ def change(
     daily_limit: Daily = None,
     hourly_limit: Hourly = None,
     phone_hourly_limit: PhoneHourly = None,
+    countries: Countries = None,
     ambiguous_policy: Policy = None,
     data: Data = None,
     as_json: Json = False,
@@ -120,6 +126,7 @@ def change(
         "otp_enabled": otp_enabled,
         "price": price,
         "limits": _limits(daily_limit, hourly_limit, phone_hourly_limit),
+        "countries": _codes(countries),
         "ambiguous_policy": ambiguous_policy,
     }
     with router_at(data) as router:
@@ -128,7 +135,8 @@ def change(
         print_json(changed)
         return
     limits = {f"{name} limit": _shown_limit(limit) for name, limit in changed.pop("limits").items()}
-    print_fields(changed | {"created_at": moment(changed["created_at"])} | limits)
+    countries_shown = ", ".join(changed["countries"]) or "wherever the router does"
+    print_fields(changed | {"created_at": moment(changed["created_at"]), "countries": countries_shown} | limits)
 
 
 @app.command("password")
@@ -155,6 +163,10 @@ def set_password(
 def _limits(daily: int | None, hourly: int | None, phone_hourly: int | None) -> dict[str, int] | None:
     given = {"daily": daily, "hourly": hourly, "phone_hourly": phone_hourly}
     return {name: limit for name, limit in given.items() if limit is not None} or None
+
+
+def _codes(text: str | None) -> list[str] | None:
+    return None if text is None else [code.strip().upper() for code in text.split(",") if code.strip()]
 
 
 def _shown_limit(limit: int | None) -> str | int:

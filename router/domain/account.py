@@ -30,6 +30,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     price: int = 0
     """Minor units per message."""
     limits: Limits = Limits()
+    countries: frozenset[str] = frozenset()
+    """ISO codes of the countries that it may send to; empty = wherever the router does."""
     ambiguous_policy: AmbiguousPolicy = "wait"
     login: str = ""
     password_rev: int = 0

@@ -1,7 +1,9 @@
 """Countries by the names that people read: English ones, as CLDR has them (from libphonenumber's locale data)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
+
+from router.domain.errors import Invalid
 
 # A copy, since the data itself holds each name in some hundred languages: a third of a second and some MB for every process
 _TABLE: Final = """
@@ -51,3 +53,14 @@ def country_of_name(text: str) -> str:
     """The ISO code of a country by its name or its code, whatever the case; what is neither as it is, in capitals."""
     wanted = text.strip()
     return _CODES.get(wanted.casefold(), wanted.upper())
+
+
+def unknown_codes(codes: Iterable[str]) -> list[str]:
+    """Those that are no ISO codes of countries."""
+    return [code for code in codes if code not in _NAMES]
+
+
+def check_codes(codes: Iterable[str]) -> None:
+    """Raises `Invalid` where one is no ISO code of a country."""
+    if unknown := unknown_codes(codes):
+        raise Invalid("countries", f"{', '.join(unknown)}: no ISO code of a country (DZ, TN, …)")

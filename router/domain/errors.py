@@ -19,7 +19,7 @@ class Invalid(RouterError):
 
 
 class CountryNotServed(Invalid):
-    """The number is of a country that this router does not send to."""
+    """The number is of a country that this router, or this account, does not send to."""
 
     def __init__(self) -> None:
         super().__init__("phone", "numbers of its country are not served here")

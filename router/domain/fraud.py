@@ -15,7 +15,6 @@ from typing import Final, Literal
 
 import msgspec
 
-from router.domain.errors import CountryNotServed
 from router.domain.statistics import MINUTE_SECONDS
 
 Mode = Literal["off", "watch", "block"]
@@ -78,10 +77,9 @@ class FraudRules(msgspec.Struct, frozen=True, kw_only=True):
         return self.learn_seconds + 60 * MINUTE_SECONDS
 
 
-def check_countries(countries: Iterable[str], rules: FraudRules) -> None:
-    """Raises `CountryNotServed` where one is not on the list."""
-    if rules.countries and not rules.countries.issuperset(countries):
-        raise CountryNotServed
+def are_served(countries: Iterable[str], served: frozenset[str]) -> bool:
+    """Are they all on the list? An empty list has them all."""
+    return not served or served.issuperset(countries)
 
 
 # Figures

@@ -24,6 +24,7 @@ from router.domain.account import Account, Credential
 from router.domain.errors import (
     UNSERVED,
     Conflict,
+    CountryNotServed,
     Forbidden,
     InsufficientBalance,
     Invalid,
@@ -159,11 +160,17 @@ class Acceptance:
 
     async def accept(self, account: Account, order: Order) -> Outcome:
         """Carries an order through all steps. Raises what `submit` raises; where it does, nothing was kept."""
+        is_fresh, admitted = False, Admitted("changed")
         for _ in range(_RELOADS):
             plan = order.plan(account)
-            admitted = await self._admit(plan)
-            if admitted.outcome != "changed":
-                break
+            if self._gate.serves(account, (draft.message.to for draft in plan.drafts)):
+                admitted = await self._admit(plan)
+                if admitted.outcome != "changed":
+                    break
+            elif is_fresh:
+                raise CountryNotServed
+            # A copy that says no is read again first, as one that the script found to be old
+            is_fresh = True
             account = await self._accounts.reload(account.id)
             if not order.credential.holds(account):
                 raise Unauthorized("the credentials are no longer good")

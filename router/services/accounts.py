@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 import structlog
@@ -13,6 +13,7 @@ from ulid import ULID
 
 from router.clock import Clock
 from router.domain.account import Account, Credential, Limits
+from router.domain.countries import check_codes
 from router.domain.errors import Conflict, Invalid, NotFound, Unauthorized
 from router.domain.rules import AmbiguousPolicy
 from router.domain.segments import Segments
@@ -113,7 +114,7 @@ class AccountAdmin:
 
     async def create(
         self, name: str, *, key: str | None = None, balance: int = 0, price: int | None = None, limits: Limits | None = None,
-        ambiguous_policy: AmbiguousPolicy | None = None, login: str = "", password: str = "",
+        countries: Collection[str] = (), ambiguous_policy: AmbiguousPolicy | None = None, login: str = "", password: str = "",
     ) -> tuple[Account, str]:  # fmt: skip
         """A new account with one key and the default template; answers it and its key, which is shown this once.
 
@@ -124,6 +125,7 @@ class AccountAdmin:
         _check_amount("balance", balance)
         _check_amount("price", price or 0)
         _check_limits(limits or Limits())
+        check_codes(countries)
         if key is not None:
             await self._check_key(key)
         account = Account(
@@ -133,6 +135,7 @@ class AccountAdmin:
             created_at=self._clock.now(),
             price=self._settings.price if price is None else price,
             limits=limits or Limits(),
+            countries=frozenset(countries),
             ambiguous_policy=ambiguous_policy or self._settings.ambiguous_policy,
             login=login,
         )
@@ -220,7 +223,7 @@ class AccountAdmin:
 
     async def change(
         self, account_id: str, *, enabled: bool | None = None, otp_enabled: bool | None = None, price: int | None = None,
-        limits: Limits | None = None, ambiguous_policy: AmbiguousPolicy | None = None,
+        limits: Limits | None = None, countries: Collection[str] | None = None, ambiguous_policy: AmbiguousPolicy | None = None,
     ) -> Account:  # fmt: skip
         """Changes what is given. Raises `NotFound`, `Invalid`."""
         account = await self.get(account_id)
@@ -236,6 +239,9 @@ class AccountAdmin:
             _check_limits(limits)
             given = {name: value for name, value in msgspec.structs.asdict(limits).items() if value is not None}
             fields["limits"] = msgspec.json.encode(replace(account.limits, **given)).decode()
+        if countries is not None:
+            check_codes(countries)
+            fields["countries"] = ",".join(sorted(set(countries)))
         if ambiguous_policy is not None:
             fields["ambiguous_policy"] = ambiguous_policy
         batch = self._store.batch()

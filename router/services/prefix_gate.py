@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from router.clock import Clock
-from router.domain.errors import Blocked, Invalid
-from router.domain.fraud import FraudRules, check_countries
+from router.domain.account import Account
+from router.domain.errors import Blocked, CountryNotServed, Invalid
+from router.domain.fraud import FraudRules, are_served
 from router.domain.numbering import Number, parse_number
 from router.domain.prefix_blocks import Block
 from router.domain.prefixes import is_e164
@@ -25,7 +26,12 @@ class PrefixGate:
         """`were_read`: else they are what a client wrote, and what nobody can read as a number passes. Raises `CountryNotServed`."""
         if self._rules.countries:
             read = numbers if were_read else [found for number in numbers if (found := self._read(number.e164))]
-            check_countries((number.country for number in read), self._rules)
+            if not are_served((number.country for number in read), self._rules.countries):
+                raise CountryNotServed
+
+    def serves(self, account: Account, recipients: Iterable[str]) -> bool:
+        """By the account's own list. What nobody can read as a number passes."""
+        return are_served((found.country for text in recipients if (found := self._read(text))), account.countries)
 
     def blocked(self, recipients: Iterable[str], *, is_code: bool) -> tuple[str, Block] | None:
         """The first recipient, in E.164, whose prefix is blocked, and its block. What nobody can read as a number is not."""

@@ -219,6 +219,7 @@ class Accounts:
             otp_enabled=record.get("otp_enabled", "1") == "1",
             price=int(record.get("price", "0")),
             limits=msgspec.json.decode(record.get("limits", "{}"), type=Limits),
+            countries=frozenset(filter(None, record.get("countries", "").split(","))),
             ambiguous_policy=msgspec.convert(record.get("ambiguous_policy", "wait"), Literal["wait", "resend", "fail"]),
             login=record.get("login", ""),
             password_rev=int(record.get("password_rev", "0")),
@@ -242,7 +243,7 @@ class Accounts:
             "name": account.name, "rev": str(account.rev), "created_at": repr(account.created_at), "balance": str(balance),
             "enabled": str(int(account.enabled)), "otp_enabled": str(int(account.otp_enabled)), "price": str(account.price),
             "limits": msgspec.json.encode(account.limits).decode(), "ambiguous_policy": account.ambiguous_policy,
-            "login": account.login, "password_hash": password_hash,
+            "countries": ",".join(sorted(account.countries)), "login": account.login, "password_hash": password_hash,
         }  # fmt: skip
         batch.add("HSET", Accounts.key(account.id), *[item for pair in fields.items() for item in pair])
         batch.add("ZADD", "accounts", repr(account.created_at), account.id)

@@ -97,6 +97,27 @@ def test_limits_and_switches(console: Console) -> None:
     assert 200 == send(system, key, "+213661299107").status_code
 
 
+def test_countries(console: Console) -> None:
+    """Where an account may send to, however the codes are typed; what is no country is told, and nothing is changed then."""
+    console.allow("422")
+    key = make(console, "Tassili")
+    page, system = console.page, console.system
+    page.get_by_role("link", name="to the account").click()
+    page.get_by_label("Countries").fill("ma,tn")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".flash")).to_contain_text("Saved")
+    expect(page.get_by_label("Countries")).to_have_value("MA, TN")
+    assert 422 == send(system, key, "+213661299201").status_code
+    page.get_by_label("Countries").fill("DZ Atlantis")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("main")).to_contain_text("ATLANTIS: no ISO code of a country")
+    expect(page.get_by_label("Countries")).to_have_value("MA, TN")
+    page.get_by_label("Countries").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".flash")).to_contain_text("Saved")
+    assert 200 == send(system, key, "+213661299202").status_code
+
+
 def test_login(console: Console) -> None:
     """A login may be given later; it is not to be had twice."""
     make(console, "Aures")

@@ -103,6 +103,17 @@ class TestAccounts:
         assert changed.items() >= {"otp_enabled": False, "enabled": True, "price": 9, "balance": 1000}.items()
         assert changed["limits"] == {"daily": 7, "hourly": 3, "phone_hourly": None}
 
+    def test_countries(self, operator: Operator) -> None:
+        """None at first; a list replaces the one before, null leaves it, and an empty one takes it away."""
+        made = operator.account(countries=["TN", "DZ"])
+        path = f"/accounts/{made['id']}"
+
+        assert made["countries"] == ["DZ", "TN"]
+        assert operator.call("PATCH", path, {"price": 9})["countries"] == ["DZ", "TN"]
+        assert operator.call("PATCH", path, {"countries": ["MA"]})["countries"] == ["MA"]
+        assert operator.call("PATCH", path, {"countries": []})["countries"] == []
+        assert operator.refusal("PATCH", path, {"countries": ["Algeria"]})[0] == 422
+
     def test_topup(self, operator: Operator) -> None:
         """A negative one takes away, never below zero."""
         path = f"/accounts/{operator.account()['id']}/topup"
@@ -125,6 +136,8 @@ class TestAccounts:
             ({"name": "x", "limits": {"daily": -1}}, "limits.daily"),
             ({"name": "x", "limits": {"dayly": 1}}, "dayly"),
             ({"name": "x", "ambiguous_policy": "perhaps"}, "ambiguous_policy"),
+            ({"name": "x", "countries": ["dz"]}, "countries"),
+            ({"name": "x", "countries": "DZ"}, "countries"),
             ({"name": "x", "key": "short"}, "key"),
             ({"name": "x", "key": "clé-accentuée"}, "key"),
             ({"name": "x", "login": "shop"}, "login"),

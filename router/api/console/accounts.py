@@ -11,6 +11,7 @@ from router.api.console.pages import AnyRequest, back, form, page
 from router.api.console.security import PREFIX
 from router.api.parts import parts_of
 from router.domain.account import Limits
+from router.domain.countries import check_codes
 from router.domain.errors import Conflict, Invalid, RouterError
 from router.domain.rules import AmbiguousPolicy
 from router.services.account_view import MOST_LISTED
@@ -87,7 +88,7 @@ async def _show(request: AnyRequest, account_id: str, fault: RouterError | None 
 
 @post("/accounts/{account_id:str}/change")
 async def change_account(request: AnyRequest, account_id: str) -> "Response[Any]":
-    """Price, limits, policy."""
+    """Price, limits, countries, policy."""
     parts, fields = parts_of(request), await form(request)
     try:
         policy = fields.get("ambiguous_policy", "")
@@ -95,8 +96,10 @@ async def change_account(request: AnyRequest, account_id: str) -> "Response[Any]
             raise Invalid("policy", f"one of {', '.join(dict(_POLICIES))}")
         limits = Limits(**{name: whole_of(name, fields.get(name, "")) for name in Limits.__struct_fields__})
         price = money_of("price", fields.get("price", ""))
+        countries = fields.get("countries", "").upper().replace(",", " ").split()
+        check_codes(countries)
         await parts.admin.set_limits(account_id, limits)
-        await parts.admin.change(account_id, price=price, ambiguous_policy=cast("AmbiguousPolicy", policy))
+        await parts.admin.change(account_id, price=price, countries=countries, ambiguous_policy=cast("AmbiguousPolicy", policy))
     except Invalid as fault:
         return await _show(request, account_id, fault, "change")
     return back(request, _path(account_id), "Saved. It holds for the next message.")

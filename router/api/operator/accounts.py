@@ -35,8 +35,8 @@ def _fields(account: Account, balance: int) -> dict[str, Any]:
     return {
         "id": account.id, "name": account.name, "created_at": account.created_at, "enabled": account.enabled,
         "otp_enabled": account.otp_enabled, "balance": balance, "price": account.price,
-        "limits": LimitsView(limits.daily, limits.hourly, limits.phone_hourly), "ambiguous_policy": account.ambiguous_policy,
-        "login": account.login,
+        "limits": LimitsView(limits.daily, limits.hourly, limits.phone_hourly), "countries": sorted(account.countries),
+        "ambiguous_policy": account.ambiguous_policy, "login": account.login,
     }  # fmt: skip
 
 
@@ -54,6 +54,7 @@ async def create_account(request: "Request[Any, Any, Any]", data: NewAccount) ->
         balance=data.balance,
         price=data.price,
         limits=_limits(data.limits),
+        countries=data.countries or (),
         ambiguous_policy=data.ambiguous_policy,
         login=data.login or "",
         password=data.password or "",
@@ -84,6 +85,7 @@ async def change_account(request: "Request[Any, Any, Any]", account_id: str, dat
         otp_enabled=data.otp_enabled,
         price=data.price,
         limits=_limits(data.limits),
+        countries=data.countries,
         ambiguous_policy=data.ambiguous_policy,
     )
     return _view(account, await admin.balance(account_id))

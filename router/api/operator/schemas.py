@@ -41,6 +41,8 @@ class NewAccount(Body, frozen=True):
     balance: Amount = 0
     price: Amount | None = None
     limits: LimitsBody | None = None
+    countries: list[str] | None = None
+    """ISO codes of those that it may send to; empty = wherever the router does."""
     ambiguous_policy: AmbiguousPolicy | None = None
 
 
@@ -51,6 +53,7 @@ class AccountChange(Body, frozen=True):
     otp_enabled: bool | None = None
     price: Amount | None = None
     limits: LimitsBody | None = None
+    countries: list[str] | None = None
     ambiguous_policy: AmbiguousPolicy | None = None
 
 
@@ -102,6 +105,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     balance: int
     price: int
     limits: LimitsView
+    countries: list[str]
     ambiguous_policy: AmbiguousPolicy
     login: str
 

@@ -14,10 +14,11 @@ from router.domain.prefix_blocks import MAX_BLOCKS
 from router.services.fraud import Fraud, FraudJudge
 from router.services.prefix_tally import PREFIXES
 from router.services.statistics import Statistics
+from router.store.accounts import hash_key
 from router.store.fraud import FraudStore
 from router.tally import TALLY
 from tests.integration.services.test_submissions import App
-from tests.integration.services.world import World
+from tests.integration.services.world import KEY, World
 from tests.integration.store.kit import NOW, PHONE, ask, everything, strings_of
 
 pytestmark = pytest.mark.anyio
@@ -379,6 +380,32 @@ async def test_countries(redis_url: str) -> None:
         for as_it_is in (True, False):
             with pytest.raises(CountryNotServed):
                 await app.send(account, PHONE, foreign, skip_phone_validation=as_it_is)
+    await guarded.world.close()
+
+
+async def test_countries_of_an_account(redis_url: str) -> None:
+    """Its own list narrows the router's, for all that it submits; it holds for the next message, whatever an api process has a copy of."""
+    guarded = guarded_by(redis_url, countries="TN,DZ", accept_when="always")
+    account, app = await guarded.account(), App(guarded.world)
+    abroad = "+21620123456"
+    assert None is await guarded.outcome(account, abroad)
+    balance = await guarded.world.balance(account)
+    changed = await guarded.world.admin.change(account.id, countries=["DZ", "FR"])
+
+    assert frozenset({"DZ", "FR"}) == changed.countries
+    for foreign in (abroad, "+33612345678"):
+        assert isinstance(await guarded.outcome(account, foreign), CountryNotServed)
+        for as_it_is in (True, False):
+            with pytest.raises(CountryNotServed):
+                await app.send(account, PHONE, foreign, skip_phone_validation=as_it_is)
+    assert balance == await guarded.world.balance(account)
+    assert None is await guarded.outcome(account, PHONE)
+    stale = await guarded.world.accounts.authenticate(hash_key(KEY))
+    await guarded.world.admin.change(account.id, countries=[])
+    assert frozenset({"DZ", "FR"}) == stale.countries, "the copy in memory has the old list"
+    assert None is await guarded.outcome(account, "+21620123457")
+    with pytest.raises(Invalid, match="XX: no ISO code"):
+        await guarded.world.admin.change(account.id, countries=["DZ", "XX"])
     await guarded.world.close()
 
 
