@@ -15,7 +15,8 @@ import uvloop
 from bench import load
 from bench.figures import medians, progress, tell
 from bench.gauges import Cpu
-from bench.servers import free_port, process, router, wait_until_ready
+from bench.ports import free_port
+from bench.servers import process, router, wait_until_ready
 from router.embedded import EmbeddedRedis
 
 _OK = 200

@@ -19,9 +19,10 @@ import redis
 
 from bench import queue_load
 from bench.figures import progress, tell
+from bench.ports import free_port
 from bench.queue_brokers import Side
 from bench.queue_redis import RedisChild
-from bench.servers import free_port, process
+from bench.servers import process
 
 _PROXY_SECONDS = 10.0
 _PINGS = 200

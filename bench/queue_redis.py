@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from bench.servers import free_port
+from bench.ports import free_port
 from router.queue.broker import KEY_PREFIX
 from router.redis_server import find_server
 

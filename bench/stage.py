@@ -15,8 +15,9 @@ from bench import pacing
 from bench.figures import say
 from bench.gauges import Cpu, children
 from bench.load import post
+from bench.ports import free_port
 from bench.seeding import phone, settings_of
-from bench.servers import Bench, free_port, process, router
+from bench.servers import Bench, process, router
 from router.api.gatewire.schemas import Reference
 from router.domain.message import Message
 from router.embedded import socket_path

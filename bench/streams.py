@@ -20,8 +20,9 @@ from bench.figures import progress, say, tell
 from bench.gauges import children
 from bench.lines import Lines
 from bench.load import post
+from bench.ports import free_port
 from bench.seeding import phone
-from bench.servers import Bench, free_port, process, router, wait_until_ready
+from bench.servers import Bench, process, router, wait_until_ready
 
 _LOGIN = ("bench-phones", "a password of the bench")
 _PATIENCE_SECONDS = 60.0

@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from bench.servers import free_port
+from bench.ports import free_port
 from tests.conftest import require
 from tests.stack import wait_for
 

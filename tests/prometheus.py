@@ -11,8 +11,9 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from bench.ports import free_port
 from tests.conftest import require
-from tests.stack import free_port, wait_for
+from tests.stack import wait_for
 
 DEPLOYED = Path(__file__).parents[1] / "deploy" / "prometheus"
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from bench.servers import free_port
+from bench.ports import free_port
 from tests.conftest import require
 
 _BINARIES = Path("/usr/lib/rabbitmq/bin")

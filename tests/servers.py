@@ -8,7 +8,6 @@ through `require`: a skipped test on a laptop, a failed one in CI.
 import contextlib
 import importlib.util
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,10 +17,13 @@ from typing import Self
 
 import redis
 
+from bench.ports import free_port
 from tests.conftest import require
 
 START_SECONDS = 20.0
 HOST = "127.0.0.1"
+CLUSTER_BUS = 10_000
+"""A cluster's server listens there too, above its port."""
 
 
 def redis_binary() -> str:
@@ -44,23 +46,6 @@ def has_tls(binary: str) -> bool:
 
 def valkey() -> str | None:
     return shutil.which("valkey-server")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def free_cluster_port() -> int:
-    """A port whose cluster bus (port + 10000) is a port too, and free."""
-    while True:
-        port = free_port()
-        if port + 10000 >= 65536:
-            continue
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port + 10000))
-            return port
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
@@ -249,7 +234,7 @@ class Cluster:
     def __enter__(self) -> Self:
         try:
             for number in range(3):
-                server = Server(self._path / str(number), port=free_cluster_port(), cluster_enabled="yes", cluster_node_timeout="2000")
+                server = Server(self._path / str(number), port=free_port(CLUSTER_BUS), cluster_enabled="yes", cluster_node_timeout="2000")
                 self.servers.append(self._running.enter_context(server))
             for number, server in enumerate(self.servers):
                 first, end = (self.SLOTS * part // 3 for part in (number, number + 1))

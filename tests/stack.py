@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from bench.servers import free_port
+from bench.ports import free_port
 
 ROLES = ("api", "dispatcher", "timekeeper", "courier")
 QUICK = {
@@ -94,7 +94,9 @@ class Stack:
         return False
 
     def stop(self) -> None:
+        """Raises AssertionError where a role had ended by itself, which a test may not notice otherwise."""
         self.http.close()
+        failed = {role: process.returncode for role, process in self.processes.items() if process.poll()}
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -103,6 +105,8 @@ class Stack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
+        for role, code in failed.items():
+            raise AssertionError(f"the {role} had ended with {code} (log: {self.log(role)[-2000:]})")
 
     @property
     def operator_token(self) -> str:

@@ -17,10 +17,11 @@ import httpx
 import redis
 
 from bench import load
+from bench.ports import free_port
 from router.embedded import socket_path
 from router.store.accounts import Accounts
 from router.store.messages import Messages
-from tests.stack import QUICK, free_port, wait_for
+from tests.stack import QUICK, wait_for
 from workers.simulator.behaviour import Behaviour
 from workers.simulator.fleet import FleetOptions, run_fleet
 

@@ -16,6 +16,7 @@ import pytest
 import redis
 from android_sms_gateway.webhooks import SmsReceivedPayload
 
+from bench.ports import free_port
 from router.queue.broker import Broker
 from router.queue.inbound import declare, inbound_queue
 from tests import rabbitmq
@@ -23,7 +24,7 @@ from tests.app import App
 from tests.conformance.conftest import MOBILIS, Start, bearer
 from tests.rabbitmq import RabbitMQ
 from tests.receiver import Receiver, receiver
-from tests.stack import Stack, free_port, wait_for
+from tests.stack import Stack, wait_for
 
 TEXT = "text/html; charset=utf-8"
 SMS = {"text": "the meeting is at noon", "MSISDN": "+213770123456"}

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.servers import free_port
+from bench.ports import free_port
 from tests.app import SIM, App
 from tests.conformance.conftest import Start, bearer
 from tests.stack import Stack, wait_for

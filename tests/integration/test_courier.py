@@ -14,6 +14,7 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.ports import free_port
 from router.clock import Clock
 from router.domain.events import Announcement
 from router.domain.message import Attempt
@@ -22,7 +23,7 @@ from router.services.webhooks import Announcer
 from tests.integration.store.kit import a_message, open_store
 from tests.receiver import Receiver, receiver
 from tests.servers import Server, single
-from tests.stack import Stack, free_port, wait_for
+from tests.stack import Stack, wait_for
 
 DEVICE = "abcdefghij_klmnop-123"
 METRICS_PORT = free_port()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.ports import free_port
 from router.cli.checks import Check
 from router.cli.doctor_servers import look_at_broker, look_at_redis
 from tests import rabbitmq, servers
@@ -69,7 +70,7 @@ def _state(client: object) -> str:
 def test_sentinel() -> None:
     """The master that they name is looked at; a Sentinel that is down is told by its address."""
     with servers.sentinel_group() as group:
-        gone = f"{HOST}:{servers.free_port()}"
+        gone = f"{HOST}:{free_port()}"
         good = statuses(look_at_redis(url_of(group), "Redis", SETTING))
         one_down = look_at_redis(url_of(group).replace("://", f"://{gone},"), "Redis", SETTING)
         unknown = look_at_redis(url_of(group).replace(group.master_name, "nobody"), "Redis", SETTING)

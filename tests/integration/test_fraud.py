@@ -10,8 +10,9 @@ from gatewire import GateWireClient, GateWireException
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from bench.ports import free_port
 from router.cli.main import app
-from tests.stack import Stack, TestPhone, free_port, wait_for
+from tests.stack import Stack, TestPhone, wait_for
 
 TIMEKEEPER_PORT = free_port()
 SETTINGS = {

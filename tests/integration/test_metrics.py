@@ -9,8 +9,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.ports import free_port
 from router import metrics
-from tests.stack import Stack, free_port, wait_for
+from tests.stack import Stack, wait_for
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 PORTS = {"dispatcher": free_port(), "timekeeper": free_port()}

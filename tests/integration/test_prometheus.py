@@ -11,11 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.ports import free_port
 from deploy.grafana.expressions import expressions
 from tests.prometheus import Prometheus, scraping
 from tests.receiver import receiver
 from tests.servers import single
-from tests.stack import Stack, TestPhone, free_port, wait_for
+from tests.stack import Stack, TestPhone, wait_for
 
 PORTS = {role: free_port() for role in ("dispatcher", "timekeeper", "courier")}
 SECOND_DISPATCHER = free_port()
@@ -158,6 +159,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         wait_for(lambda: prometheus.value("max(seedrouter_seeds_online{carrier='60301'})") == 5.0, "the phones to be seen")
         accepted += load(stack, key, LOAD_SECONDS)
         assert hooks.told
+        assert not any("metrics.port_taken" in stack.log(role) for role in PORTS), "another process would be scraped"
         yield Running(prometheus, stack, accepted)
         assert [] == phones.faults
 

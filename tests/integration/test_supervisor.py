@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from bench.ports import free_port
 from router.lifeline import PARENT_PID, follow_parent
 from workers.supervisor import Child, Supervisor
 
@@ -95,14 +96,6 @@ class Folder:
 
     def pids(self) -> list[int]:
         return [int(path.suffix[1:]) for path in self.path.iterdir() if path.suffix[1:].isdigit()]
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 @pytest.fixture
@@ -189,7 +182,7 @@ def test_stops_in_reverse_order(folder: Folder, number: signal.Signals) -> None:
     assert folder.events()[3:] == ["end third", "end second", "end first"]
 
 
-def test_waits_until_ready(folder: Folder, free_port: int) -> None:
+def test_waits_until_ready(folder: Folder) -> None:
     """A child with a ready URL has to answer 200 there before the next one is started; on_ready comes after the last."""
     called: list[list[str]] = []
 
@@ -199,29 +192,31 @@ def test_waits_until_ready(folder: Folder, free_port: int) -> None:
     async def story(supervisor: Supervisor) -> None:
         await until(lambda: folder.begun("after") and called)
 
-    url = f"http://127.0.0.1:{free_port}/"
-    server = folder.child("server", SERVES, str(free_port), ready_url=url)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    server = folder.child("server", SERVES, str(port), ready_url=url)
 
     assert run(story, [server, folder.child("after")], on_ready) == 0
     assert folder.events()[:6] == ["begin server", "wait server", "wait server", "wait server", "answer server", "begin after"]
     assert len(called) == 1
 
 
-def test_never_ready(folder: Folder, free_port: int) -> None:
+def test_never_ready(folder: Folder) -> None:
     """A child that does not get ready in time ends all, and the next child is never started."""
-    child = folder.child("mute", ready_url=f"http://127.0.0.1:{free_port}/", ready_timeout_seconds=0.5)
+    child = folder.child("mute", ready_url=f"http://127.0.0.1:{free_port()}/", ready_timeout_seconds=0.5)
 
     assert supervise([folder.child("before"), child, folder.child("after")]) == 1
     assert folder.begun("after") == 0
 
 
-def test_another_on_the_port(folder: Folder, free_port: int) -> None:
+def test_another_on_the_port(folder: Folder) -> None:
     """Another program that answers on the ready URL is not taken for the child."""
-    other = subprocess.Popen([sys.executable, "-c", SERVES, "other", str(folder.path), str(free_port)])
+    port = free_port()
+    other = subprocess.Popen([sys.executable, "-c", SERVES, "other", str(folder.path), str(port)])
     try:
-        wait_for(partial(listens, free_port))
-        url = f"http://127.0.0.1:{free_port}/"
-        child = folder.child("server", SERVES, str(free_port), ready_url=url, ready_timeout_seconds=1.0)
+        wait_for(partial(listens, port))
+        url = f"http://127.0.0.1:{port}/"
+        child = folder.child("server", SERVES, str(port), ready_url=url, ready_timeout_seconds=1.0)
 
         assert supervise([child]) == 1
         assert folder.begun("server") == 0

@@ -10,9 +10,10 @@ from pathlib import Path
 import redis
 from redis.crc import key_slot
 
+from bench.ports import free_port
 from tests import servers
 from tests.integration.crowd import MOBILIS, PATIENT, Crowd
-from tests.servers import HOST, Cluster, SentinelGroup, Server, wait_until
+from tests.servers import CLUSTER_BUS, HOST, Cluster, SentinelGroup, Server, wait_until
 from tests.stack import Stack, wait_for
 
 QUEUE_KEY = b"queue:{q}:"
@@ -134,7 +135,7 @@ def replicas(nodes: Cluster) -> Iterator[list[Server]]:
         followers: list[Server] = []
         for number, primary in enumerate(nodes.servers):
             config = {"cluster_enabled": "yes", "cluster_node_timeout": "2000", "repl_diskless_sync_delay": "0"}
-            server = running.enter_context(Server(folder / f"replica-{number}", port=servers.free_cluster_port(), **config))
+            server = running.enter_context(Server(folder / f"replica-{number}", port=free_port(CLUSTER_BUS), **config))
             with server.client() as client, primary.client() as other:
                 client.execute_command("CLUSTER MEET", HOST, primary.port)
                 name = str(servers._text(other.execute_command("CLUSTER MYID")))

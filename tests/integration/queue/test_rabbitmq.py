@@ -10,7 +10,7 @@ from pathlib import Path
 import kombu
 import pytest
 
-from bench.servers import free_port
+from bench.ports import free_port
 from router.domain.errors import Unavailable
 from router.queue import consumer as consumer_module
 from router.queue import rabbitmq as module

@@ -422,6 +422,10 @@ async def test_what_a_phone_posts_goes_on_the_queue_and_to_no_webhook(make: Call
     assert "seeds.received" == public.queue.messages[0].routing_key
 
 
+def other_than(letter: str) -> str:
+    return chr(ord(letter) ^ 1)
+
+
 async def test_signed_lately_with_the_accounts_key(public: Inbox) -> None:
     """By the phone's clock as far as it is known; else by ours."""
     account = await public.world.account()
@@ -437,7 +441,9 @@ async def test_signed_lately_with_the_accounts_key(public: Inbox) -> None:
         (secret, body, "", ""),
         (secret, body, "é", now),
         *((secret, body, sign(key, body, at), at) for at in (str(int(NOW) - 301), str(int(NOW) + 301), "", "now", "-1", "9" * 30, "1e9")),
-        *((wrong, body, sign(key, body, now), now) for wrong in (secret[:-1] + "x", secret[:-1], "", "x" + secret[1:], device.id)),
+        *((wrong, body, sign(key, body, now), now) for wrong in (
+            secret[:-1] + other_than(secret[-1]), secret[:-1], "", other_than(secret[0]) + secret[1:], device.id,
+        )),
     ]
     for arguments in refused:
         with pytest.raises(Unauthorized):

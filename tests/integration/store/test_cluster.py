@@ -8,13 +8,14 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
+from bench.ports import free_port
 from router.redis_cluster import slot_of
 from router.redis_link import connect, each_server, link
 from router.store.redis import StoreAway
 from router.store.store import OUTBOX_CHANNEL, Store
 from tests import servers
 from tests.integration.store.kit import a_message, admit, an_admission, ask, open_store, with_wallet
-from tests.servers import HOST, Cluster, Server
+from tests.servers import CLUSTER_BUS, HOST, Cluster, Server
 
 pytestmark = pytest.mark.anyio
 
@@ -202,7 +203,7 @@ async def test_an_empty_node_gets_its_first_slot() -> None:
     with (
         servers.cluster() as nodes,
         servers.folder() as path,
-        Server(path / "new", port=servers.free_cluster_port(), cluster_enabled="yes") as new,
+        Server(path / "new", port=free_port(CLUSTER_BUS), cluster_enabled="yes") as new,
     ):
         with new.client() as client:
             client.execute_command("CLUSTER MEET", HOST, nodes.servers[0].port)
@@ -227,7 +228,7 @@ def knows(server: Server, count: int) -> bool:
 
 
 async def test_no_node_is_there() -> None:
-    store = open_store(f"redis+cluster://{HOST}:{servers.free_port()},{HOST}:{servers.free_port()}")
+    store = open_store(f"redis+cluster://{HOST}:{free_port()},{HOST}:{free_port()}")
     with pytest.raises(StoreAway):
         await store.time()
     await store.close()

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from kombu import Queue
 
+from bench.ports import free_port
 from tests import servers
 from tests.conftest import require
 from tests.integration.queue.streams.conftest import Connect
@@ -60,7 +61,7 @@ def test_tls(connect: Connect) -> None:
     with servers.folder() as path:
         key, certificate = make_certificate(path)
         files = {"tls-cert-file": str(certificate), "tls-key-file": str(key), "tls-ca-cert-file": str(certificate)}
-        tls_port = servers.free_port()
+        tls_port = free_port()
         with servers.single(**{"tls-port": str(tls_port), "tls-auth-clients": "no"}, **files) as server:
             url = f"redisstreams://{servers.HOST}:{tls_port}/0"
             assert server.answers()

@@ -11,6 +11,7 @@ import pytest
 from kombu import Consumer, Exchange, Queue
 from kombu.mixins import ConsumerMixin
 
+from bench.ports import free_port
 from tests import servers
 from tests.conftest import require
 from tests.integration.queue.streams.conftest import Connect
@@ -190,7 +191,7 @@ def test_a_replica_is_not_taken_for_the_master(connect: Connect) -> None:
         channel = connection.channel()
         channel.publish_many("q", [b"1"])
         with server.client() as client:
-            client.execute_command("REPLICAOF", servers.HOST, servers.free_port())
+            client.execute_command("REPLICAOF", servers.HOST, free_port())
             with pytest.raises(connection.connection_errors):
                 channel.publish_many("q", [b"1"])
             with pytest.raises(connection.connection_errors):
@@ -238,7 +239,7 @@ def test_sentinel_failover(connect: Connect) -> None:
 def test_sentinels_by_option(connect: Connect) -> None:
     """The sentinels may be given as an option, with any URL."""
     with servers.sentinel_group() as group:
-        sentinels = [("127.0.0.1", servers.free_port()), *(("127.0.0.1", port) for port in group.sentinel_ports)]
+        sentinels = [("127.0.0.1", free_port()), *(("127.0.0.1", port) for port in group.sentinel_ports)]
         channel = connect("redisstreams://", master_name=group.master_name, sentinels=sentinels, socket_connect_timeout=1).channel()
 
         assert 1 == channel.publish_many("q", [b"1"])

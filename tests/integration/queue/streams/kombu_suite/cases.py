@@ -10,8 +10,9 @@ from t.integration.common import (  # type: ignore[import-not-found]
     BasicFunctionality,
 )
 
+from bench.ports import free_port
 from tests.integration.queue.streams.kombu_suite.plugin import connection as make_connection
-from tests.servers import HOST, free_port
+from tests.servers import HOST
 
 
 @pytest.fixture(params=[{}, {"priority_steps": [0, 3, 6, 9]}], ids=["one-step", "steps"])
