@@ -130,13 +130,6 @@ class Directory:
         slot = self._standings.slot(seed_id)
         if slot is None:
             raise KeyError(seed_id)
-        self._give(slot, parts, now)
-
-    def take(self, choice: Choice, parts: int, now: float) -> None:
-        """The same for what was chosen here."""
-        self._give(choice.slot, parts, now)
-
-    def _give(self, slot: int, parts: int, now: float) -> None:
         seed = self._standings.seeds[slot]
         seed.in_flight += parts
         self.loads.add(seed.id, now)

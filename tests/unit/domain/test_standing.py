@@ -285,7 +285,7 @@ class RowsAndRecords(RuleBasedStateMachine):
         if choice.seed is None:
             return
         names = self.standings.ids
-        found = {names[slot]: score for score, slot in ((choice.score, choice.slot), *choice.even, *choice.beaten)}
+        found = {choice.seed.id: choice.score} | {names[slot]: score for score, slot in (*choice.even, *choice.beaten)}
         assert {self.standings.ids[slot]: pytest.approx(self.score(slot)) for slot in able} == found
         enough = min(found.values()) + self.rules.even_score
         even = {seed_id for seed_id, score in found.items() if score <= enough}
