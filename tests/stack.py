@@ -34,6 +34,8 @@ QUICK = {
     "SEEDROUTER_LOG_LEVEL": "debug",
 }
 """Settings that let a test see a lease end within seconds."""
+PATIENT = {"SEEDROUTER_LEASE_SECONDS": "60", "SEEDROUTER_RADIO_SECONDS": "60", "SEEDROUTER_PICKUP_SECONDS": "60"}
+"""For a test that is not about leases: a message stays where it was given, however slow the machine."""
 
 
 def wait_for(check: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
@@ -59,11 +61,14 @@ class Stack:
         self.http = httpx.Client(base_url=self.url, timeout=40.0)
 
     def start(self) -> None:
+        """Returns when all are at work."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         for role in ROLES:
             self.start_role(role)
             if role == "api":
                 wait_for(self._is_ready, f"the api to be ready (log: {self.log('api')[-2000:]})")
+        for role in ROLES[1:]:
+            wait_for(lambda at_work=role: f"{at_work}.starts" in self.log(at_work), f"the {role}")  # type: ignore[misc]
 
     def start_role(self, role: str) -> None:
         environment = os.environ | self.environment | {

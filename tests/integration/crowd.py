@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 
+from tests import stack
 from tests.stack import Stack, TestPhone, wait_for
 
 MOBILIS = "60301"
-PATIENT = {"SEEDROUTER_LEASE_SECONDS": "60", "SEEDROUTER_RADIO_SECONDS": "60", "SEEDROUTER_ONLINE_WINDOW_SECONDS": "90"}
-"""Settings under which a failover of Redis is no reason to move a message."""
+PATIENT = stack.PATIENT | {"SEEDROUTER_PICKUP_SECONDS": "10", "SEEDROUTER_ONLINE_WINDOW_SECONDS": "90"}
+"""Settings under which a failover of Redis is no reason to move a message; but one that was lost on its way to a phone moves in time."""
 _PAUSE_SECONDS = 0.1
 
 

@@ -18,7 +18,7 @@ from router.embedded import EmbeddedRedis
 from router.secrets import load_secrets
 from router.store.restoring import UNFINISHED_KEY
 from tests.servers import Server, folder
-from tests.stack import Stack, TestPhone, wait_for
+from tests.stack import PATIENT, Stack, TestPhone, wait_for
 
 IMSI = "603010000000001"
 NUMBER = "+2136611{:05}"
@@ -110,7 +110,7 @@ class Life:
 def test_a_backup_under_load_comes_back_and_sends_nothing_twice(server: Server, empty: Server, data: Path, tmp_path: Path) -> None:
     """Everything goes on while the backup is made; restored, its figures are those of one moment; what went out since stays out once."""
     file = tmp_path / "backup.rdb"
-    stack = Stack(server.stock_url, data, {"SEEDROUTER_PACE_SECONDS": "0.1"})
+    stack = Stack(server.stock_url, data, PATIENT | {"SEEDROUTER_PACE_SECONDS": "0.1"})
     life = Life(stack)
     try:
         stack.start()
@@ -129,7 +129,7 @@ def test_a_backup_under_load_comes_back_and_sends_nothing_twice(server: Server, 
     keys = keys_of(empty)
     empty.kill()
     empty.start()
-    again = Stack(empty.stock_url, data, {"SEEDROUTER_PACE_SECONDS": "0.1"})
+    again = Stack(empty.stock_url, data, PATIENT | {"SEEDROUTER_PACE_SECONDS": "0.1"})
     try:
         again.start()
         back = TestPhone(again.http, IMSI, phone.token)

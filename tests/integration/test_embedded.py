@@ -156,7 +156,7 @@ def test_frozen_server_is_killed(embedded: EmbeddedRedis, monkeypatch: pytest.Mo
     os.kill(pid, signal.SIGSTOP)
     embedded.stop()
 
-    assert gone(pid)
+    wait_for(lambda: gone(pid))
 
 
 def test_adopts_what_a_killed_supervisor_left(tmp_path: Path) -> None:

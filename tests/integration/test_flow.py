@@ -9,15 +9,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.stack import Stack, TestPhone, wait_for
+from tests.stack import PATIENT, Stack, TestPhone, wait_for
 
 MOBILIS, DJEZZY, OOREDOO = "60301", "60302", "60303"
 NUMBERS = {MOBILIS: "+21366123{:04d}", DJEZZY: "+21377123{:04d}", OOREDOO: "+21355123{:04d}"}
 
 
+NOT_FETCHED_ENDS = PATIENT | {"SEEDROUTER_PICKUP_SECONDS": "1"}
+LEASE_ENDS = PATIENT | {"SEEDROUTER_LEASE_SECONDS": "4"}
+RADIO_ENDS = PATIENT | {"SEEDROUTER_RADIO_SECONDS": "3"}
+
+
 @pytest.fixture
-def stack(redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(redis_url, tmp_path / "data")
+def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """Its parameter, where there is one, is what ends soon."""
+    stack = Stack(redis_url, tmp_path / "data", getattr(request, "param", PATIENT))
     try:
         stack.start()
         yield stack
@@ -87,7 +93,7 @@ def test_without_its_carrier_a_message_waits_and_goes_out_when_a_seed_comes(stac
 
 def test_another_carrier_serves_when_the_setting_allows(redis_url: str, tmp_path: Path) -> None:
     """cross_carrier: a Djezzy seed sends to a Mobilis number, and the trace says so."""
-    stack = Stack(redis_url, tmp_path / "data", {"SEEDROUTER_CROSS_CARRIER": "true"})
+    stack = Stack(redis_url, tmp_path / "data", PATIENT | {"SEEDROUTER_CROSS_CARRIER": "true"})
     try:
         stack.start()
         key = stack.account()["key"]
@@ -103,6 +109,7 @@ def test_another_carrier_serves_when_the_setting_allows(redis_url: str, tmp_path
         stack.stop()
 
 
+@pytest.mark.parametrize("stack", [LEASE_ENDS], indirect=True)
 def test_a_silent_phone_loses_the_message_after_its_lease(stack: Stack) -> None:
     """A phone takes a message and goes silent: another sends it after the lease; the first one is told no."""
     key = stack.account()["key"]
@@ -123,6 +130,7 @@ def test_a_silent_phone_loses_the_message_after_its_lease(stack: Stack) -> None:
     assert stack.trace(message_id)["message"]["state"] == "sent"
 
 
+@pytest.mark.parametrize("stack", [NOT_FETCHED_ENDS], indirect=True)
 def test_a_phone_that_never_fetches_loses_the_message_sooner(stack: Stack) -> None:
     """What was never handed over moves after the pickup time, without waiting for a lease."""
     key = stack.account()["key"]
@@ -140,7 +148,7 @@ def test_a_phone_that_never_fetches_loses_the_message_sooner(stack: Stack) -> No
 
 def test_a_reported_failure_moves_it_at_once_and_attempts_are_used_up(redis_url: str, tmp_path: Path) -> None:
     """Failed: another seed has it at once; when the attempts are used up it fails with the last reason and is refunded once."""
-    stack = Stack(redis_url, tmp_path / "data", {"SEEDROUTER_MAX_ATTEMPTS": "3", "SEEDROUTER_LEASE_SECONDS": "30"})
+    stack = Stack(redis_url, tmp_path / "data", PATIENT | {"SEEDROUTER_MAX_ATTEMPTS": "3"})
     try:
         stack.start()
         account = stack.account(balance=100, price=40)
@@ -168,7 +176,7 @@ def test_a_reported_failure_moves_it_at_once_and_attempts_are_used_up(redis_url:
 
 def test_no_room_waits_and_goes_out_when_there_is_some(redis_url: str, tmp_path: Path) -> None:
     """A seed with room for one gets one; the second message waits until the first is sent."""
-    stack = Stack(redis_url, tmp_path / "data", {"SEEDROUTER_LEASE_SECONDS": "6"})
+    stack = Stack(redis_url, tmp_path / "data", PATIENT | {"SEEDROUTER_LEASE_SECONDS": "6"})
     try:
         stack.start()
         key = stack.account()["key"]
@@ -206,6 +214,7 @@ def test_what_never_goes_out_expires_and_is_refunded_once(stack: Stack) -> None:
     assert stack.trace(message_id)["message"]["reason"].startswith("its time ended before a seed sent it")
 
 
+@pytest.mark.parametrize("stack", [RADIO_ENDS], indirect=True)
 def test_radio_then_silence_is_ambiguous_and_never_resent_silently(stack: Stack) -> None:
     """A phone asks for the radio and dies: nobody else sends it; the code still verifies, for it may have gone out."""
     key = stack.account()["key"]

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.ports import free_port
 from router import metrics
-from tests.stack import Stack, wait_for
+from tests.stack import PATIENT, Stack, wait_for
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 PORTS = {"dispatcher": free_port(), "timekeeper": free_port()}
@@ -20,7 +20,8 @@ MOBILIS, GATEWIRE = ("carrier", "60301"), ("dialect", "gatewire")
 
 @pytest.fixture
 def stack(redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(redis_url, tmp_path / "data", {f"SEEDROUTER_{role.upper()}_METRICS_PORT": str(port) for role, port in PORTS.items()})
+    ports = {f"SEEDROUTER_{role.upper()}_METRICS_PORT": str(port) for role, port in PORTS.items()}
+    stack = Stack(redis_url, tmp_path / "data", PATIENT | ports)
     try:
         stack.start()
         yield stack

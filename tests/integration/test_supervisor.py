@@ -59,9 +59,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.tries = Handler.tries = getattr(Handler, "tries", 0) + 1
+        note("answer" if self.tries == 4 else "wait")
         self.send_response(200 if self.tries > 3 else 503)
         self.end_headers()
-        note("answer" if self.tries == 4 else "wait")
     def log_message(self, *_): pass
 HTTPServer(("127.0.0.1", int(sys.argv[3])), Handler).serve_forever()
 """
@@ -322,7 +322,7 @@ def test_deaf_child_is_killed(folder: Folder) -> None:
         await until(lambda: folder.begun("polite") and "ready deaf" in folder.events())
 
     with capture_logs() as logs:
-        assert run(story, [folder.child("polite"), folder.child("deaf", DEAF, stop_grace_seconds=0.3)]) == 0
+        assert run(story, [folder.child("polite"), folder.child("deaf", DEAF, stop_grace_seconds=2.0)]) == 0
 
     assert folder.events()[-2:] == ["deaf deaf", "end polite"]
     killed = [entry for entry in logs if entry["event"] == "child_killed"]
