@@ -22,7 +22,7 @@ from router.data_folder import DataLock, lock_data, make_private, try_flock
 from router.domain.errors import RouterError
 from router.redis_server import RedisNotFound, find_server, server_version
 
-__all__ = ["DataLock", "EmbeddedRedis", "RedisFailed", "RedisNotFound", "find_server", "lock_data", "socket_path"]
+__all__ = ["DataLock", "EmbeddedRedis", "RedisFailed", "RedisNotFound", "find_server", "lock_data", "socket_path", "sync_every_write"]
 
 SOCKET_PATH_BYTES = 103
 """What fits into `sun_path` with its closing zero on macOS (104); Linux takes 108. Redis cuts a longer path without a word."""
@@ -49,6 +49,16 @@ def socket_path(data: Path) -> Path:
         return path
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
     return Path(tempfile.gettempdir()).resolve() / f"seedrouter-{os.geteuid()}-{name}" / "redis.sock"
+
+
+def sync_every_write(data: Path) -> None:
+    """Until it ends, the Redis of this data folder answers when what it was told is on the disk; what it has answered before is there too.
+
+    With `appendfsync everysec`, as it begins, it puts off its writes while a sync is under way: a kill just then loses what came since.
+    Raises redis.RedisError where it is not there.
+    """
+    with _client(socket_path(data)) as client:
+        client.config_set("appendfsync", "always")
 
 
 class EmbeddedRedis:
@@ -241,7 +251,7 @@ class EmbeddedRedis:
     def _answering_pid(self) -> int | None:
         # PING is refused with LOADING until all data is there, and redis-py makes that a ConnectionError.
         try:
-            with self._client() as client:
+            with _client(self._socket) as client:
                 client.ping()
                 return int(client.info("server")["process_id"])
         except (redis.RedisError, OSError):
@@ -250,7 +260,7 @@ class EmbeddedRedis:
     def _end(self) -> None:
         # Another server on our socket (it would have to be started by hand) is not ours to end.
         if self._answering_pid() == self._pid:
-            with suppress(redis.RedisError, OSError), self._client() as client:
+            with suppress(redis.RedisError, OSError), _client(self._socket) as client:
                 client.shutdown()
         if not _wait(lambda: not self.process_alive, STOP_SECONDS) and self._pid is not None:
             log.warning("redis_killed", pid=self._pid, after_seconds=STOP_SECONDS)
@@ -263,9 +273,6 @@ class EmbeddedRedis:
         if self._socket.parent != self._data:
             with suppress(OSError):
                 self._socket.parent.rmdir()
-
-    def _client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0))
 
     @property
     def _lock_path(self) -> Path:
@@ -282,6 +289,10 @@ class EmbeddedRedis:
         if self._own_lock is not None:
             self._own_lock.release()
             self._own_lock = None
+
+
+def _client(socket: Path) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(socket), socket_timeout=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0))
 
 
 def _wait(done: Callable[[], bool], seconds: float) -> bool:

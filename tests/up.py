@@ -18,7 +18,7 @@ import redis
 
 from bench import load
 from bench.ports import free_port
-from router.embedded import socket_path
+from router.embedded import socket_path, sync_every_write
 from router.store.accounts import Accounts
 from router.store.messages import Messages
 from tests.stack import QUICK, wait_for
@@ -73,6 +73,13 @@ class Up:
 
     def _redis(self) -> "redis.Redis":
         return redis.Redis(unix_socket_path=str(socket_path(self.data)))
+
+    def kill_redis(self) -> int:
+        """kill -9, of one that has kept all that it has acknowledged; gives the pid."""
+        sync_every_write(self.data)
+        pid = self.redis_pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def kill(self, role: str) -> int:
         """kill -9; gives the pid."""
@@ -171,7 +178,7 @@ class Phones:
     def __enter__(self) -> Self:
         self._thread.start()
         assert self._started.wait(30)
-        wait_for(lambda: len(httpx.get(f"{self._up.url}/seeds").json()) == self._count, "all phones to be online")
+        wait_for(lambda: len(httpx.get(f"{self._up.url}/seeds", timeout=30).json()) == self._count, "all phones to be online")
         # The api looks twice a second whom it can serve
         time.sleep(1.0)
         return self

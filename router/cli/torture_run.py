@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import msgspec
+import redis
 
 from router.cli.client import OperatorClient, Place, path_of
 from router.cli.errors import CliError
 from router.cli.torture_check import Money, Record, Submission, Verdict, check
 from router.cli.torture_plan import TROUBLED, Nemesis, plan
 from router.cli.torture_submit import Submitter
+from router.embedded import sync_every_write
 from workers.simulator.air import Sms, read_ledger
 from workers.simulator.fleet import Fleet, FleetOptions
 
@@ -140,6 +142,8 @@ class Torture:
         what, did = f"{nemesis.kind} {nemesis.target}".strip(), ""
         match nemesis.kind:
             case "kill":
+                if nemesis.target == "redis":
+                    await asyncio.to_thread(self._have_redis_keep_all)
                 did = _signal(self._pid_of(nemesis.target), signal.SIGKILL)
             case "pause":
                 did = self._pause(nemesis.target)
@@ -162,6 +166,11 @@ class Torture:
 
     def _pid_of(self, target: str) -> int | None:
         return self._stack.redis_pid if target == "redis" else self._stack.pids.get(target)
+
+    def _have_redis_keep_all(self) -> None:
+        """The promises are the router's, on a Redis that keeps what it has acknowledged."""
+        with suppress(redis.RedisError, OSError):
+            sync_every_write(self._stack.settings.data)
 
     def _pause(self, role: str) -> str:
         pid = self._pid_of(role)

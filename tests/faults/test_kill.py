@@ -1,7 +1,5 @@
 """Processes die by kill -9 in the middle of the work: every message still reaches its end, and none goes on the air twice."""
 
-import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -60,11 +58,10 @@ def test_redis_killed_under_load(up: Up) -> None:
     outcome: list[load.Outcome] = []
     with Phones(up, PHONES, Behaviour(pace_seconds=0.01)) as phones:
         sender = threading.Thread(target=lambda: outcome.append(account.send(numbers(count), connections=4)))
-        before = up.redis_pid
         sender.start()
         wait_for(lambda: len(up.message_ids(account.id)) >= 100, "the first hundred to be accepted")
         in_the_middle = sender.is_alive()
-        os.kill(before, signal.SIGKILL)
+        before = up.kill_redis()
         sender.join(120)
         wait_for(lambda: up.redis_pid not in (0, before), "another Redis", 60)
         accepted = outcome[0].statuses.get(200, 0)
