@@ -28,7 +28,7 @@ class Bench(msgspec.Struct, frozen=True):
     def operator(self, method: str, path: str, body: Any = None) -> Any:
         """A call of the operator API. Raises httpx.HTTPStatusError."""
         token = json.loads((self.data / "secrets.json").read_text())["operator_token"]
-        answer = httpx.request(method, f"{self.url}/operator/v1{path}", json=body, headers={"Authorization": f"Bearer {token}"})
+        answer = httpx.request(method, f"{self.url}/operator/v1{path}", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=40)
         answer.raise_for_status()
         return answer.json()
 
@@ -72,7 +72,7 @@ def wait_until_ready(url: str, child: "subprocess.Popen[bytes]", log: Path) -> N
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and child.poll() is None:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url).status_code < 500:
+            if httpx.get(url, timeout=20).status_code < 500:
                 return
         time.sleep(0.05)
     raise RuntimeError(f"{url} did not come up: {log.read_text(errors='replace')[-2000:]}")

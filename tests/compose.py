@@ -155,7 +155,7 @@ class Service:
         _, *words = self.definition["healthcheck"]["test"]
         if words[0] == "wget":
             try:
-                return httpx.get(self.compose.here(words[-1], self), trust_env=False).is_success
+                return httpx.get(self.compose.here(words[-1], self), timeout=20, trust_env=False).is_success
             except httpx.TransportError:
                 return False
         command = [self.compose.here(word, self) for word in words]

@@ -25,7 +25,7 @@ _BINARIES = Path("/usr/lib/rabbitmq/bin")
 """Debian's wrappers on PATH change to the user rabbitmq and to the machine's own node; what they call does not."""
 _START_SECONDS = 90.0
 _COMMAND_SECONDS = 60.0
-_STOP_SECONDS = 30.0
+_STOP_SECONDS = 90.0
 
 
 def find_rabbitmq() -> Path | None:

@@ -67,7 +67,7 @@ class Server:
         self._binary = binary or redis_binary()
         self._config = {
             "port": str(self.port), "bind": HOST, "unixsocket": str(self.socket), "dir": str(folder), "save": "", "daemonize": "no",
-            "appendonly": "yes" if aof else "no", "appendfsync": "always" if aof else "no",
+            "appendonly": "yes" if aof else "no", "appendfsync": "always" if aof else "no", "repl-diskless-sync-delay": "0",
         } | {name.replace("_", "-"): value for name, value in config.items()}  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -153,7 +153,7 @@ class SentinelGroup:
     def __enter__(self) -> Self:
         try:
             master = self._running.enter_context(Server(self._path / "master"))
-            follows = {"replicaof": f"{HOST} {master.port}", "repl_diskless_sync_delay": "0"}
+            follows = {"replicaof": f"{HOST} {master.port}"}
             replica = self._running.enter_context(Server(self._path / "replica", **follows))
             self.servers = [master, replica]
             wait_until(lambda: self._in_sync(replica), "the replica follows its master")
@@ -174,6 +174,10 @@ class SentinelGroup:
 
     def fail_over(self) -> None:
         """Kills the master; returns when the sentinels name another, and it takes writes."""
+        # Not before, so that a master that stood still for a moment is left alone
+        for port in self.sentinel_ports:
+            with redis.Redis(host=HOST, port=port, protocol=2) as sentinel:
+                sentinel.execute_command("SENTINEL SET", self.master_name, "down-after-milliseconds", 800)
         old = self.master_port()
         next(server for server in self.servers if server.port == old).kill()
         wait_until(lambda: self.master_port() != old, "the sentinels promote the replica", 60)
@@ -192,7 +196,7 @@ class SentinelGroup:
         config = path / "sentinel.conf"
         config.write_text(
             f"port {port}\nbind {HOST}\ndir {path}\nprotected-mode no\nsentinel monitor {self.master_name} {HOST} {master_port} 2\n"
-            f"sentinel down-after-milliseconds {self.master_name} 800\nsentinel failover-timeout {self.master_name} 4000\n"
+            f"sentinel down-after-milliseconds {self.master_name} 15000\nsentinel failover-timeout {self.master_name} 4000\n"
         )
         process = subprocess.Popen(
             [redis_binary(), str(config), "--sentinel"], stdin=subprocess.DEVNULL, stdout=(path / "log").open("ab"),
@@ -234,7 +238,7 @@ class Cluster:
     def __enter__(self) -> Self:
         try:
             for number in range(3):
-                server = Server(self._path / str(number), port=free_port(CLUSTER_BUS), cluster_enabled="yes", cluster_node_timeout="2000")
+                server = Server(self._path / str(number), port=free_port(CLUSTER_BUS), cluster_enabled="yes", cluster_node_timeout="20000")
                 self.servers.append(self._running.enter_context(server))
             for number, server in enumerate(self.servers):
                 first, end = (self.SLOTS * part // 3 for part in (number, number + 1))

@@ -100,8 +100,8 @@ def test_each_service_in_turn(compose: Compose, told: Receiver) -> None:
     body = {"name": "t", "login": LOGIN[0], "password": LOGIN[1], "balance": BALANCE, "price": 5, "limits": {"daily": 0, "phone_hourly": 0}}
     account = compose.operator("POST", "/accounts", body)
     hook = {"id": "sent", "url": f"{told.url}/sent", "event": "sms:sent"}
-    assert httpx.post(f"{compose.inside}/3rdparty/v1/webhooks", auth=LOGIN, json=hook, trust_env=False).status_code == 201
-    wait_for(lambda: len(httpx.get(f"{compose.inside}/seeds", trust_env=False).json()) == 24, "all phones to be online")
+    assert httpx.post(f"{compose.inside}/3rdparty/v1/webhooks", auth=LOGIN, json=hook, timeout=40, trust_env=False).status_code == 201
+    wait_for(lambda: len(httpx.get(f"{compose.inside}/seeds", timeout=40, trust_env=False).json()) == 24, "all phones to be online")
     codes: dict[str, int] = {}
     ledger = compose.services["phones-1"].folder / "air.jsonl"
     with Load(compose.inside) as load:

@@ -56,6 +56,14 @@ class Crowd:
         for number in range(first, first + count):
             self.accepted.append(str(wait_for(lambda n=number: self._try(n), f"code {number} to be accepted", 90)))  # type: ignore[misc]
 
+    def submit_until_refused(self, first: int) -> None:
+        """One after the other, till one was told to come again and was accepted then."""
+        before, number = self.refused, first
+        while self.refused == before:
+            assert number < first + 1500, "none was refused"
+            self.submit(number, 1)
+            number += 1
+
     def _try(self, number: int) -> str | None:
         headers = {"Authorization": f"Bearer {self.account['key']}", "Idempotency-Key": f"code-{number}"}
         answer = self._call("POST", "/api/v1/send-otp", headers, {"phone": f"+21366100{number:04}"})

@@ -47,7 +47,7 @@ def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_dispatch(capsys: pytest.CaptureFixture[str]) -> None:
     """A figure for each size of the fleet; the first is the baseline of the others."""
-    small, large = _figures(capsys, "dispatch", "--seeds", "3,30", "--messages", "2000", "--runs", "1")
+    small, large = _figures(capsys, "dispatch", "--seeds", "3,30", "--messages", "8000", "--runs", "1")
 
     assert ("dispatch", "messages/s") == (small.bench, small.unit)
     assert [3.0, 30.0] == [small.details["seeds"], large.details["seeds"]]
@@ -80,7 +80,7 @@ def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_backlog(capsys: pytest.CaptureFixture[str]) -> None:
     """Memory by kind of key, which sums up to the whole; and dispatching beside an empty queue."""
-    options = ("--messages", "6500", "--dispatched", "1500", "--seeds", "3", "--runs", "1")
+    options = ("--messages", "12000", "--dispatched", "6000", "--seeds", "3", "--runs", "1")
     memory, speed = _figures(capsys, "backlog", *options)
     parts = {kind: size for kind, size in memory.details.items() if kind != "messages"}
 
@@ -97,13 +97,13 @@ def test_a_message_that_is_in_no_outbox_is_found() -> None:
     async def story() -> None:
         async with prepared() as ground:
             seed_ids = await ground.enrol(3)
-            ids = await ground.accept(2000)
+            ids = await ground.accept(6000)
             assert ids[:10] == await pending(ground, ids, 10)
             await measure(ground, ids)
             await check_outboxes(ground, seed_ids, ids)
 
             assert [] == await pending(ground, ids, 10)
-            with pytest.raises(RuntimeError, match="2000 messages are in no outbox"):
+            with pytest.raises(RuntimeError, match="6000 messages are in no outbox"):
                 await check_outboxes(ground, seed_ids, ids)
 
     asyncio.run(story())

@@ -87,7 +87,7 @@ def test_a_code_goes_all_the_way(compose: Compose, world: httpx.Client) -> None:
     """Submitted over TLS at the public name, sent by a simulated phone that came by way of Caddy too; the commands reach the router."""
     account = compose.operator("POST", "/accounts", {"name": "shop", "balance": 1000, "price": 5})
     headers = {"Authorization": f"Bearer {account['key']}"}
-    wait_for(lambda: len(httpx.get(f"{compose.inside}/seeds", trust_env=False).json()) == 6, "the phones to be online")
+    wait_for(lambda: len(httpx.get(f"{compose.inside}/seeds", timeout=40, trust_env=False).json()) == 6, "the phones to be online")
     body = {"phone": "+213661000222"}
     sent = wait_for(lambda: _accepted(world.post("/api/v1/send-otp", json=body, headers=headers)), "a code to be accepted")
     wait_for(lambda: world.get(f"/api/v1/status/{sent}", headers=headers).json()["status"] == "sent", "it to be sent")
@@ -113,7 +113,7 @@ def test_what_is_not_for_the_world_is_not_there(world: httpx.Client, path: str) 
 
 def test_inside_sees_everything(compose: Compose) -> None:
     """By way of the port that is published on loopback alone."""
-    with httpx.Client(base_url=compose.inside, trust_env=False) as inside:
+    with httpx.Client(base_url=compose.inside, timeout=40, trust_env=False) as inside:
         metrics = inside.get("/metrics")
         schema = inside.get("/schema/openapi.json")
 
@@ -132,7 +132,7 @@ def test_both_api_processes_answer(compose: Compose) -> None:
 
 def at_each_api(compose: Compose, metric: str) -> list[float]:
     """The sum of a metric at each api process."""
-    pages = [httpx.get(f"http://127.0.0.1:{compose.services[name].port}/metrics", trust_env=False).text for name in APIS]
+    pages = [httpx.get(f"http://127.0.0.1:{compose.services[name].port}/metrics", timeout=40, trust_env=False).text for name in APIS]
     starts = (f"{metric} ", f"{metric}{{")
     return [sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(starts)) for page in pages]
 
@@ -140,7 +140,7 @@ def at_each_api(compose: Compose, metric: str) -> list[float]:
 def test_headers_of_the_world(compose: Compose, world: httpx.Client) -> None:
     """Browsers are told to keep to TLS, nobody is told what runs here, and plain http leads to https."""
     answer = world.get("/health/live")
-    plain = httpx.get(f"http://localhost:{compose.http_port}/health/live", trust_env=False)
+    plain = httpx.get(f"http://localhost:{compose.http_port}/health/live", timeout=40, trust_env=False)
 
     assert answer.headers["strict-transport-security"].startswith("max-age=")
     assert "nosniff" == answer.headers["x-content-type-options"]
@@ -164,7 +164,7 @@ def test_events_flow_through(compose: Compose) -> None:
     try:
         app.listen()
         body = {"message": "Hello", "phoneNumbers": ["+213661000333"], "deviceId": app.id}
-        answer = httpx.post(f"{compose.inside}/3rdparty/v1/messages", auth=login, json=body, trust_env=False)
+        answer = httpx.post(f"{compose.inside}/3rdparty/v1/messages", auth=login, json=body, timeout=40, trust_env=False)
         wait_for(lambda: app.heard("MessageEnqueued"), "the event")
         open_before = open_streams(compose)
         app.hang_up()
@@ -185,10 +185,10 @@ def test_an_api_that_is_told_to_stop_goes_on_for_a_moment(compose: Compose, worl
     api = compose.services["api-2-1"]
     own = f"http://127.0.0.1:{api.port}"
     assert api.process is not None
-    before = httpx.get(f"{own}/health/serving", trust_env=False).status_code
+    before = httpx.get(f"{own}/health/serving", timeout=40, trust_env=False).status_code
     api.process.send_signal(api.signal)
-    wait_for(lambda: httpx.get(f"{own}/health/serving", trust_env=False).status_code == 503, "the api to say that it leaves")
-    still = httpx.get(f"{own}/health/live", trust_env=False).status_code
+    wait_for(lambda: httpx.get(f"{own}/health/serving", timeout=40, trust_env=False).status_code == 503, "the api to say that it leaves")
+    still = httpx.get(f"{own}/health/live", timeout=40, trust_env=False).status_code
     answers: set[int] = set()
     while api.process.poll() is None:
         answers.add(world.post("/api/v1/send-otp", json={"phone": "+213661000222"}).status_code)
@@ -258,7 +258,7 @@ def test_without_an_api_clients_are_told_to_come_again(tmp_path: Path) -> None:
 
 def _is_up(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/nothing", trust_env=False).status_code == 404
+        return httpx.get(f"http://127.0.0.1:{port}/nothing", timeout=40, trust_env=False).status_code == 404
     except httpx.TransportError:
         return False
 
@@ -271,7 +271,7 @@ def test_prometheus_starts_by_its_command(tmp_path: Path) -> None:
         alone.more_arguments["prometheus"] = [f"--web.listen-address=127.0.0.1:{prometheus.port}"]
         prometheus.start(program="prometheus")
         wait_for(lambda: _is_healthy(prometheus.port), f"Prometheus to be healthy: {prometheus.log[-2000:]}")
-        taken = httpx.get(f"http://127.0.0.1:{prometheus.port}/api/v1/status/config", trust_env=False).json()["data"]["yaml"]
+        taken = httpx.get(f"http://127.0.0.1:{prometheus.port}/api/v1/status/config", timeout=40, trust_env=False).json()["data"]["yaml"]
         code = prometheus.stop()
 
     assert 0 == code
@@ -280,12 +280,18 @@ def test_prometheus_starts_by_its_command(tmp_path: Path) -> None:
 
 def _is_healthy(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/-/healthy", trust_env=False).is_success
+        return httpx.get(f"http://127.0.0.1:{port}/-/healthy", timeout=40, trust_env=False).is_success
     except httpx.TransportError:
         return False
 
 
-@pytest.mark.timeout(150)
+def _queues_with(node: rabbitmq.RabbitMQ, name: str) -> str:
+    """What rabbitmqctl lists, as soon as this one is there."""
+    listed = node.control("list_queues", "-p", "seedrouter", "name", "type")
+    return listed if name in listed else ""
+
+
+@pytest.mark.timeout(300)
 def test_the_profile_rabbitmq(tmp_path: Path) -> None:
     """A broker that has the definitions made by `secrets init --rabbitmq` is all that a dispatcher and a relay need."""
     with rabbitmq.running() as node, Compose(tmp_path / "compose", **TIMES) as made:
@@ -295,7 +301,7 @@ def test_the_profile_rabbitmq(tmp_path: Path) -> None:
             path = made.secrets / name
             path.write_text(path.read_text().replace("@rabbitmq:5672/", f"@127.0.0.1:{node.port}/"))
         redis, dispatcher, relay = made.start("redis", "dispatcher", "relay")
-        queues = wait_for(lambda: node.control("list_queues", "-p", "seedrouter", "name", "type"), "the queues to be made")
+        queues = wait_for(lambda: _queues_with(node, "seedrouter.otp"), "the queues to be made", 60)
         log = wait_for(lambda: relay.log if "relay.starts" in relay.log else "", "the relay to be at work")
         phones = node.control("list_policies", "-p", "phones")
         codes = [service.stop() for service in (relay, dispatcher, redis)]

@@ -15,7 +15,7 @@ pytest.importorskip("gatewire", reason='pip install "seedrouter[demo]"')
 def test_the_demo_ends_well_and_tells_what_happened(tmp_path: Path) -> None:
     """Real codes by the real SDK, two phones killed in the middle: exit code 0 only if every code came back right."""
     done = subprocess.run(
-        [sys.executable, "-m", "router.cli.main", "demo", "--codes", "36", "--json"],
+        [sys.executable, "-m", "router.cli.main", "demo", "--codes", "36", "--seeds", "6", "--json"],
         capture_output=True,
         text=True,
         timeout=170,

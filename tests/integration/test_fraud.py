@@ -111,7 +111,7 @@ def test_pumping_is_stopped(stacks: tuple[Stack, Stack], phone: TestPhone) -> No
 
 
 def value(url: str, name: str, **labels: str) -> float:
-    samples = [sample for family in text_string_to_metric_families(httpx.get(url).text) for sample in family.samples]
+    samples = [sample for family in text_string_to_metric_families(httpx.get(url, timeout=40).text) for sample in family.samples]
     return next(sample.value for sample in samples if sample.name == f"seedrouter_{name}" and sample.labels == labels)
 
 

@@ -37,7 +37,7 @@ def scrape(stack: Stack, role: str) -> Samples:
 
 def _page(url: str) -> str:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).text
+        return httpx.get(url, timeout=40).text
     return ""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_flow import NUMBERS, send
-from tests.stack import Stack
+from tests.stack import PATIENT, Stack
 from workers.simulator.air import Sms, on_air_twice, read_ledger
 from workers.simulator.fleet import Fleet, FleetOptions
 from workers.simulator.smsgate.behaviour import AppBehaviour, AppTimes
@@ -59,7 +59,7 @@ def started(redis_url: str, tmp_path: Path, **settings: str) -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    with started(redis_url, tmp_path) as stack:
+    with started(redis_url, tmp_path, **PATIENT) as stack:
         yield stack
 
 

@@ -118,6 +118,9 @@ def test_cluster_primary_dies(tmp_path: Path) -> None:
             crowd.submit(0, 10)
             crowd.wait_until_all_are_sent()
             gone = next(server for server in nodes.servers if nodes._owns(server, key_slot(QUEUE_KEY)))
+            for server in (*nodes.servers, *followers):
+                with server.client() as client:
+                    client.config_set("cluster-node-timeout", 2000)
             gone.kill()
             wait_until(lambda: any(is_master(follower) for follower in followers), "its replica has taken over", 60)
             before = len(crowd.accepted)
@@ -134,7 +137,7 @@ def replicas(nodes: Cluster) -> Iterator[list[Server]]:
     with contextlib.ExitStack() as running, servers.folder() as folder:
         followers: list[Server] = []
         for number, primary in enumerate(nodes.servers):
-            config = {"cluster_enabled": "yes", "cluster_node_timeout": "2000", "repl_diskless_sync_delay": "0"}
+            config = {"cluster_enabled": "yes", "cluster_node_timeout": "20000"}
             server = running.enter_context(Server(folder / f"replica-{number}", port=free_port(CLUSTER_BUS), **config))
             with server.client() as client, primary.client() as other:
                 client.execute_command("CLUSTER MEET", HOST, primary.port)
@@ -209,15 +212,14 @@ def test_sentinel_master_dies(tmp_path: Path) -> None:
             crowd.submit(0, 10)
             crowd.wait_until_all_are_sent()
             before = list(crowd.accepted)
-            with beside(lambda: crowd.submit(10, 30)):
+            with beside(lambda: crowd.submit_until_refused(10)):
                 group.fail_over()
             meanwhile = len(crowd.accepted)
-            crowd.submit(100, 20)
+            crowd.submit(5000, 20)
             after = crowd.accepted[meanwhile:]
             wait_for(lambda: set(after) <= set(crowd.sent), "what was accepted afterwards to be sent", 60)
 
-        assert crowd.refused > 0
-        assert 40 == meanwhile
+        assert meanwhile > 10
         assert 20 == len(set(after))
         assert {1} == {crowd.sent[message_id] for message_id in (*before, *after)}
 

@@ -29,6 +29,8 @@ _KEYS = frozenset({"text", "to", "sid", "id"})
 _INT32 = 2**31
 _IDLE_SECONDS = 0.05
 _PAUSE_SECONDS = 0.2
+_DEAD_SECONDS = 2.0
+"""A phone that died takes at least so long to be back."""
 
 
 class Undecodable(Exception):
@@ -120,11 +122,12 @@ class AmqpPhone:
 
     def _live(self) -> None:
         while not self._over.is_set():
+            died = self.counts["died"]
             try:
                 _Connected(self).run()
             except (OSError, amqp.AMQPError) as error:
                 _log.debug("phone_lost_its_connection", error=repr(error))
-            self._over.wait(_PAUSE_SECONDS)
+            self._over.wait(_PAUSE_SECONDS if died == self.counts["died"] else _DEAD_SECONDS)
 
     # For the connection
 
