@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import redis
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
 from tests.conftest import require
 from tests.stack import Stack, TestPhone, wait_for
@@ -22,6 +22,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "img"
 WIDE = {"width": 1280, "height": 800}
 SMALL = {"width": 360, "height": 740}
 MOBILIS, DJEZZY, OOREDOO = "60301", "60302", "60303"
+expect.set_options(timeout=20_000)
 _TELL_CSP = "document.addEventListener('securitypolicyviolation', (e) => console.error('CSP ' + e.violatedDirective + ' ' + e.blockedURI))"
 
 

@@ -30,7 +30,7 @@ def test_a_phone_comes_and_goes(console: Console, app: App) -> None:
     shot(page, "devices")
     page.evaluate("window.notReloaded = true")
     app.hang_up()
-    expect(row.locator("td").nth(2)).to_contain_text("closed", timeout=20_000)
+    expect(row.locator("td").nth(2)).to_contain_text("closed")
 
     assert page.evaluate("window.notReloaded")
     row.get_by_role("link", name="SIM 2").click()

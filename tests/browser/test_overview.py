@@ -16,9 +16,6 @@ from router.store.statistics import StatisticsStore
 from tests.browser.conftest import DJEZZY, MOBILIS, OOREDOO, SMALL, Console, System, fits, shot
 from tests.stack import wait_for
 
-LIVE_MS = 20_000
-"""Within which what changes has to be seen: the page looks every two seconds, and the machine may be busy."""
-
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
@@ -77,15 +74,15 @@ def test_figures_follow(console: Console) -> None:
     page = console.page
     page.evaluate("window.isTheSame = true")
 
-    expect(page.locator("#carriers tbody tr")).to_have_count(3, timeout=LIVE_MS)
-    assert "2" == carrier_row(page, MOBILIS)["Online"]
+    expect(page.locator("#carriers tbody tr")).to_have_count(3)
+    expect(page.locator(f"#carriers tr[data-carrier='{MOBILIS}'] [data-online]")).to_have_text("2")
     for _ in range(5):
         console.system.code()
     console.system.sent_code("+213771200001")
-    expect(page.locator(".figures")).to_contain_text("6 in the last hour", timeout=LIVE_MS)
+    expect(page.locator(".figures")).to_contain_text("6 in the last hour")
     expect(page.locator(f"#carriers tr[data-carrier='{DJEZZY}']")).to_contain_text("serving")
     assert page.evaluate("window.isTheSame")
-    assert "–" not in figure(page, "Time to sent, p95")
+    wait_for(lambda: "–" not in figure(page, "Time to sent, p95"), "the time to sent")
     assert "0" == figure(page, "Dead letters").split()[0]
 
 
@@ -94,13 +91,13 @@ def test_phone_dies(console: Console) -> None:
     system, page = console.system, console.page
     page.evaluate("window.isTheSame = true")
     phone = system.phone(f"{OOREDOO}0000000200", answer="silent")
-    expect(page.locator(f"#carriers tr[data-carrier='{OOREDOO}'] [data-online]")).to_have_text("2", timeout=LIVE_MS)
+    expect(page.locator(f"#carriers tr[data-carrier='{OOREDOO}'] [data-online]")).to_have_text("2")
     wait_for(lambda: _takes_one(system, phone.imsi), "the phone that will die to take a code")
     phone.die()
 
-    expect(page.locator(f"#carriers tr[data-carrier='{OOREDOO}'] [data-online]")).to_have_text("1", timeout=LIVE_MS)
+    expect(page.locator(f"#carriers tr[data-carrier='{OOREDOO}'] [data-online]")).to_have_text("1")
     row = page.locator("#failovers tbody tr", has_text=phone.imsi).first
-    expect(row).to_contain_text("went silent", timeout=LIVE_MS)
+    expect(row).to_contain_text("went silent")
     expect(row).to_contain_text("+2135*****")
     assert page.evaluate("window.isTheSame")
     message_id = row.locator("td.mono a").first.inner_text()
@@ -113,7 +110,8 @@ def _takes_one(system: System, imsi: str) -> bool:
     message_id = system.code(f"+2135512{random.randrange(10**5):05d}")
     attempts = wait_for(lambda: system.stack.trace(message_id)["attempts"], "an attempt")
     wait_for(lambda: system.stack.trace(message_id)["attempts"][0]["state"] != "assigned", "the phone to fetch it")
-    return bool(attempts[0]["seed"] == imsi)
+    # One that was slow for once is another failover than the test is about
+    return bool(attempts[0]["seed"] == imsi and system.stack.trace(message_id)["attempts"][0]["handed_at"])
 
 
 def test_rests_in_the_background(console: Console) -> None:
@@ -149,14 +147,14 @@ def test_warns_in_words(console: Console) -> None:
     for phone in system.phones.values():
         if phone.imsi.startswith(OOREDOO):
             phone.die()
-    expect(page.locator(f"#carriers tr[data-carrier='{OOREDOO}']")).to_contain_text("no seed online", timeout=LIVE_MS)
+    expect(page.locator(f"#carriers tr[data-carrier='{OOREDOO}']")).to_contain_text("no seed online")
     message_id = system.code("+213551299999")
-    expect(warned).to_contain_text("Ooredoo has no seed: 1 message waits, and none of its seeds is online.", timeout=LIVE_MS)
+    expect(warned).to_contain_text("Ooredoo has no seed: 1 message waits, and none of its seeds is online.")
     expect(warned.get_by_role("link", name="Seeds")).to_have_attribute("href", f"/console/seeds?q={OOREDOO}")
     system.phone(f"{OOREDOO}0000000201")
     system.stack.wait_for_state(message_id, "sent")
 
-    expect(warned).to_have_count(0, timeout=LIVE_MS)
+    expect(warned).to_have_count(0)
 
 
 def test_session_ends_under_an_open_page(console: Console) -> None:
@@ -166,7 +164,7 @@ def test_session_ends_under_an_open_page(console: Console) -> None:
         for key in client.scan_iter("console:{sessions}:*"):
             client.delete(key)
 
-    expect(console.page).to_have_url(re.compile("/console/login"), timeout=LIVE_MS)
+    expect(console.page).to_have_url(re.compile("/console/login"))
 
 
 def test_keyboard_alone(console: Console) -> None:
@@ -208,8 +206,8 @@ def test_plots_and_looks(console: Console, scheme: str) -> None:
     page = console.page
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     console.open("/console")
-    expect(page.locator(".figures")).to_contain_text(re.compile(r"\d,\d{3} in the last hour"), timeout=LIVE_MS)
-    expect(page.locator("#carriers tbody tr", has_text="serving")).to_have_count(3, timeout=LIVE_MS)
+    expect(page.locator(".figures")).to_contain_text(re.compile(r"\d,\d{3} in the last hour"))
+    expect(page.locator("#carriers tbody tr", has_text="serving")).to_have_count(3)
     console.open("/console")
     legend = page.locator("[data-plot=flow] .u-legend")
     expect(legend).to_contain_text(re.compile(r"Accepted\s*[12]\d\d"))

@@ -213,7 +213,7 @@ def test_a_phone_dies_live(console: Console) -> None:
     page.evaluate("window.notReloaded = true")
     dying.die()
 
-    expect(row_of(page, dying.imsi)).to_contain_text("offline", timeout=20_000)
+    expect(row_of(page, dying.imsi)).to_contain_text("offline")
     expect(row_of(page, FIRST)).to_contain_text("online")
     assert page.evaluate("window.notReloaded")
     expect(page.get_by_role("link", name=re.compile("^offline"))).to_be_visible()

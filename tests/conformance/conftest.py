@@ -16,7 +16,8 @@ MOBILIS, DJEZZY = "60301", "60302"
 OOREDOO_NUMBER = "+213551999999"
 """Accepted, since seeds of its country are online, and waiting, since none of its carrier ever is."""
 SETTINGS = {
-    "SEEDROUTER_LEASE_SECONDS": "4",
+    "SEEDROUTER_LEASE_SECONDS": "12",
+    "SEEDROUTER_RADIO_SECONDS": "60",
     "SEEDROUTER_PICKUP_SECONDS": "20",
     "SEEDROUTER_ONLINE_WINDOW_SECONDS": "5",
     "SEEDROUTER_MAX_ATTEMPTS": "2",

@@ -23,9 +23,9 @@ NewAccount = Callable[..., dict[str, Any]]
 def gatewire_1_0(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The package under another name, beside the installed 1.1.0."""
     target = tmp_path_factory.mktemp("gatewire-1.0.0")
-    arguments = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--retries", "1", "--target", str(target)]
+    arguments = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--retries", "5", "--target", str(target)]
     command = [sys.executable, "-m", "pip", "install", *arguments, "gatewire==1.0.0"]
-    fetched = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    fetched = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     package = require(target if fetched.returncode == 0 else None, f"gatewire==1.0.0 (pip: {fetched.stderr.strip()[-200:]})")
     return _load(package / "gatewire")
 

@@ -247,7 +247,8 @@ def test_the_timekeeper_ends_a_test(relay: Stack, new_client: Callable[[], tuple
 
     seed = wait_for(lambda: (seed := relay.operator("GET", f"/seeds/{phone.imsi}"))["tests"] and seed, "the result at the seed")
     assert (1.0, 1) == (seed["reliability"], seed["tests"])
-    assert f"test={begun['test_id']}" in relay.log("timekeeper") or f'"test":{begun["test_id"]}' in relay.log("timekeeper").replace(" ", "")
+    names = (f"test={begun['test_id']}", f'"test":{begun["test_id"]}')
+    wait_for(lambda: any(name in relay.log("timekeeper").replace(" ", "") for name in names), "the timekeeper's line")
 
 
 def test_an_unknown_client(relay: Stack) -> None:

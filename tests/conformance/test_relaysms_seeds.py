@@ -283,12 +283,10 @@ def test_a_pinged_seed_is_listed_and_given_nothing(relay: Stack, ping: Ping) -> 
     """Not enrolled: it makes no number served, is given no message, and has no way to fetch one."""
     key, imsi = relay.account()["key"], f"{MOBILIS}0000000001"
     assert ping(imsi).status_code == 200
-    time.sleep(0.8)
     assert imsi in listed(relay)
     refused = relay.http.post("/api/v1/send-otp", json={"phone": new_number()}, headers=bearer(key))
     djezzy = relay.phone("603020000000001")
     with djezzy.stays_online():
-        time.sleep(0.8)
         accepted = relay.http.post("/api/v1/send-otp", json={"phone": new_number()}, headers=bearer(key)).json()["reference_id"]
         for _ in range(4):
             ping(imsi)
@@ -329,7 +327,6 @@ def test_the_enrolment_token_enrols_and_gives_the_seed_its_own_once(relay: Stack
     token = enrolled.headers["X-Seed-Token"]
     phone = TestPhone(relay.http, imsi, token)
     with phone.stays_online():
-        time.sleep(0.8)
         key = relay.account()["key"]
         answer = relay.http.post("/api/v1/send-otp", json={"phone": new_number()}, headers=bearer(key))
         sent = send_out(phone, answer.json()["reference_id"])
@@ -363,7 +360,6 @@ def test_open_seeds_waives_enrolment(start: Start) -> None:
         curl(f"localhost:{network.port}/seeds/ping", "-d", body)
         enrolled = network.phone(f"{MOBILIS}0000000004")
         network.operator("PATCH", f"/seeds/{enrolled.imsi}", {"enabled": False})
-        time.sleep(0.8)
         key = network.account()["key"]
         answer = network.http.post("/api/v1/send-otp", json={"phone": new_number()}, headers=bearer(key))
         reference = answer.json()["reference_id"]

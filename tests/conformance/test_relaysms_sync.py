@@ -143,17 +143,17 @@ def ended(answer: httpx.Response) -> tuple[int, str]:
 class TestFrames:
     def test_three_frames_and_a_close(self, relay: Stack, user: str) -> None:
         """One at once, one after each sleep, each with a session of its own; after the last sleep the close."""
+        began = time.monotonic()
         with socket_of(relay, user) as socket:
             first = str(socket.recv(timeout=20))
-            at_once = time.monotonic()
             rest, code, reason = said_until_closed(socket)
-        took = time.monotonic() - at_once
+        took = time.monotonic() - began
 
         found = [re.fullmatch(FRAME.format(user=re.escape(user)), said) for said in (first, *rest)]
         assert all(found)
         assert 3 == len({match.group(1) for match in found if match})
         assert (1000, "") == (code, reason)
-        assert 3 * SLEEP - 0.1 <= took
+        assert 3 * SLEEP <= took
 
     def test_the_url(self, relay: Stack, user: str) -> None:
         """A text, a session of 32 hex digits, a new one for each question; open to web pages."""
@@ -499,7 +499,7 @@ class TestSockets:
         with connect(url) as socket:
             left = str(socket.recv(timeout=20))
         client = Client(relay)
-        socket, frame = wait_for(lambda: connected(url), "the URL to be free", seconds=2 * SLEEP)
+        socket, frame = wait_for(lambda: connected(url), "the URL to be free", seconds=20)
         with socket:
             assert 400 == client.handshake(left).status_code
             assert 200 == client.handshake(frame).status_code
@@ -521,7 +521,7 @@ class TestSockets:
             sockets[0].close()
 
             url = relay.http.get(f"/v2/sync/users/{user}").text
-            socket, frame = wait_for(lambda: connected(url), "room for another socket", seconds=2 * SLEEP)
+            socket, frame = wait_for(lambda: connected(url), "room for another socket", seconds=20)
             socket.close()
 
         assert ([], 1013, "try again later") == (said, code, reason)
@@ -548,9 +548,9 @@ class TestProcesses:
         """Nothing rotates while it is paused; it closes after the running sleep and the pause, and the session is over."""
         api = new_api(SEEDROUTER_SESSION_PAUSED_TIMEOUT="1")
         client = Client(relay)
+        began = time.monotonic()
         with socket_of(api, user) as socket:
             shaken = client.handshake(str(socket.recv(timeout=20)))
-            began = time.monotonic()
             said, code, _ = said_until_closed(socket)
             took = time.monotonic() - began
 

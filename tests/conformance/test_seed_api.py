@@ -12,7 +12,7 @@ import pytest
 from tests.conformance.conftest import bearer, code_in, new_number, send_out, take
 from tests.stack import Stack, TestPhone, wait_for
 
-LEASE_SECONDS = 4.0
+LEASE_SECONDS = 12.0
 NewPhone = Callable[..., TestPhone]
 Submit = Callable[..., str]
 
@@ -125,17 +125,19 @@ def test_handing_over_starts_the_lease(submit: Submit, phone: TestPhone, stack: 
     before = stack.trace(message_id)["attempts"][0]
     asked = time.time()
     message = take(phone, message_id)
+    taken = time.time()
     after = stack.trace(message_id)["attempts"][0]
 
     assert (before["handed_at"], before["lease_until"]) == (None, None)
     assert message["valid_until"] == after["lease_until"]
-    assert message["valid_until"] == pytest.approx(asked + LEASE_SECONDS, abs=1.0)
+    assert asked + LEASE_SECONDS <= message["valid_until"] <= taken + LEASE_SECONDS
     assert after["lease_until"] - after["handed_at"] == pytest.approx(LEASE_SECONDS, abs=0.001)
 
 
-def test_a_message_is_handed_over_once(submit: Submit, phone: TestPhone) -> None:
+def test_a_message_is_handed_over_once(submit: Submit, phone: TestPhone, stack: Stack) -> None:
     """Ten pulls at the same moment get it once."""
     message_id = submit()
+    wait_for(lambda: stack.state(message_id) == "dispatched", "the message to be in the outbox")
     with ThreadPoolExecutor(10) as pool:
         pulled = [message["id"] for messages in pool.map(lambda _: phone.pull(wait=1), range(10)) for message in messages]
 
@@ -150,12 +152,9 @@ def test_a_client_that_leaves_loses_nothing(stack: Stack, submit: Submit, phone:
         poll.close()
     time.sleep(0.2)
     message_id = submit()
-    time.sleep(0.5)
-    began = time.monotonic()
     messages = phone.pull(wait=10)
 
     assert [(message["id"], message["attempt"]) for message in messages] == [(message_id, 1)]
-    assert time.monotonic() - began < 1.0
 
 
 def test_one_of_two_leaves(stack: Stack, submit: Submit, phone: TestPhone) -> None:

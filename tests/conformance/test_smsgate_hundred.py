@@ -28,6 +28,7 @@ def stack(start: Start) -> Iterator[Stack]:
     """A router that may tell this machine, where nothing moves while a test looks at it, and no phone is punished for its failures."""
     with start(
         SEEDROUTER_WEBHOOK_ALLOW_PRIVATE="true", SEEDROUTER_PACE_SECONDS="0.05", SEEDROUTER_LEASE_SECONDS="60",
+        SEEDROUTER_RETRY_SEED_SECONDS="3",
         SEEDROUTER_RADIO_SECONDS="120", SEEDROUTER_BREAKER_FAILURES="1000",
     ) as stack:  # fmt: skip
         yield stack

@@ -31,8 +31,9 @@ async def test_one_alone_never_waits() -> None:
     assert [True] * 50 == [await goes_at_once(pace, 1) for _ in range(50)]
 
 
-async def test_a_crowd_waits_after_its_burst() -> None:
+async def test_a_crowd_waits_after_its_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the next exchange has more callers; also one that comes by itself between others waits for them."""
+    monkeypatch.setattr("router.pace._CROWDED_SECONDS", HOUR)
     pace = Pace(HOUR, burst=3)
     first = [await goes_at_once(pace, 2) for _ in range(4)]
 

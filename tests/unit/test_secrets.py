@@ -21,6 +21,8 @@ GIVEN = {
 }
 KEY = bytes(range(32))
 
+MINE = "an operator token of mine"  # with blanks, which no token that is made here has
+
 
 def test_made_secrets_are_kept_private(tmp_path: Path) -> None:
     """What is made at the first start is read again at the second; the file is 600 and a folder that was made is 700."""
@@ -52,20 +54,20 @@ def test_given_wins_and_is_not_written(tmp_path: Path) -> None:
     kept = load_secrets(tmp_path, {})
     before = (tmp_path / "secrets.json").read_bytes()
 
-    assert load_secrets(tmp_path, {"operator_token": "mine"}) == msgspec.structs.replace(kept, operator_token="mine")
+    assert load_secrets(tmp_path, {"operator_token": MINE}) == msgspec.structs.replace(kept, operator_token=MINE)
     assert load_secrets(tmp_path, {"operator_token": ""}) == kept
     assert (tmp_path / "secrets.json").read_bytes() == before
 
 
 def test_a_missing_one_is_added(tmp_path: Path) -> None:
     """A secret that was given at first, and no longer is, is made then; those in the file do not change."""
-    first = load_secrets(tmp_path, {"operator_token": "mine"})
-    assert b"mine" not in (tmp_path / "secrets.json").read_bytes()
+    first = load_secrets(tmp_path, {"operator_token": MINE})
+    assert MINE.encode() not in (tmp_path / "secrets.json").read_bytes()
 
     second = load_secrets(tmp_path, {})
 
-    assert second.operator_token != "mine"
-    assert msgspec.structs.replace(second, operator_token="mine") == first
+    assert second.operator_token != MINE
+    assert msgspec.structs.replace(second, operator_token=MINE) == first
 
 
 def test_all_given_needs_no_folder(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_given_key_on_one_line(tmp_path: Path) -> None:
 def test_unknown_name(tmp_path: Path) -> None:
     """A name that is no secret is refused, so that a slip of the pen does not lose a given secret."""
     with pytest.raises(SecretsInvalid, match="operator_tokn"):
-        load_secrets(tmp_path, {"operator_tokn": "mine"})
+        load_secrets(tmp_path, {"operator_tokn": MINE})
 
 
 def test_nothing_shows_a_secret() -> None:

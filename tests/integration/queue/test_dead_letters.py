@@ -23,6 +23,12 @@ from tests.integration.queue.kit import Collecting, QueueServer, RabbitQueue, Re
 
 pytestmark = pytest.mark.anyio
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a look puts back has time to be back before the next one."""
+    monkeypatch.setattr(dead_shelves, "_BACK_SECONDS", 20.0)
+
+
 SECRET = b"\xff your code is 123456"
 
 

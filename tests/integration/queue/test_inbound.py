@@ -178,8 +178,7 @@ async def test_rabbitmq_away(own_node: RabbitMQ) -> None:
     made = InboundPublisher(broker, 10)
     made.start()
     await made.publish(some(1, "before"))
-    # RabbitMQ 3.10 writes down where a new quorum queue's log is half a second later: killed before that, it never finds it again
-    await asyncio.sleep(3)
+    await own_node.queues_are_written()
     await asyncio.to_thread(own_node.kill)
     with pytest.raises(Unavailable):
         await made.publish(some(1, "away"))

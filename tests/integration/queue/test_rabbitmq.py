@@ -133,8 +133,8 @@ async def test_a_broker_that_stands_still(
     publisher: BatchingPublisher, rabbit_node: RabbitMQ, server: RabbitQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No confirm, no yes: each caller is told within a bounded time, and once the broker goes on, so does the publisher."""
-    monkeypatch.setattr(module, "CONFIRM_SECONDS", 0.5)
     await publisher.publish(entries(1))
+    monkeypatch.setattr(module, "CONFIRM_SECONDS", 0.5)
     with rabbit_node.silent():
         results = await asyncio.wait_for(
             asyncio.gather(*(publisher.publish([entry]) for entry in entries(10)), return_exceptions=True), 60
@@ -234,10 +234,10 @@ async def test_killed_under_load(own_node: RabbitMQ) -> None:
         before = len(confirmed)
         await until(lambda: refused, "somebody to be told")
         await asyncio.to_thread(own_node.start)
-        await until(lambda: len(confirmed) > before + 200, "some more to go through")
+        await until(lambda: len(confirmed) > before + 200, "some more to go through", 90)
         going = False
         await asyncio.gather(*submitters)
-        await until(lambda: confirmed <= set(collecting.taken), "all that was confirmed")
+        await until(lambda: confirmed <= set(collecting.taken), "all that was confirmed", 90)
     await publisher.stop()
 
     assert refused
@@ -250,13 +250,15 @@ async def test_confirmed_is_on_disk(own_node: RabbitMQ) -> None:
     """kill -9 right after the confirm: after the restart everything is there."""
     publisher = BatchingPublisher(Broker(own_node.url))
     publisher.start()
+    await publisher.publish(entries(1, "bulk"))
+    await own_node.queues_are_written()
     await publisher.publish(entries(500))
     await asyncio.to_thread(own_node.kill)
     await asyncio.to_thread(own_node.start)
     await publisher.stop()
 
     queue = RabbitQueue(own_node.url)
-    await until(lambda: queue.length() >= 500, "the queue to be read from disk")
+    await until(lambda: queue.length() >= 500, "the queue to be read from disk", 90)
     assert 500 == queue.length()
 
 

@@ -79,8 +79,9 @@ async def test_cost_for_ten_thousand(seeds: SeedList, calls: CallsSeen, redis_ur
     assert len(calls.calls) - read >= MANY
 
 
-async def test_rows_are_as_of_now(world: World, seeds: SeedList) -> None:
+async def test_rows_are_as_of_now(world: World, seeds: SeedList, monkeypatch: pytest.MonkeyPatch) -> None:
     """A phone that has died since the fleet was read is shown offline at once, though it is counted so a little later."""
+    monkeypatch.setattr("router.services.seed_list._KEPT_SECONDS", 3600.0)
     await world.seed()
     await seeds.page(SeedQuery())
     world.clock.advance(60)

@@ -272,6 +272,7 @@ async def test_carriers_as_a_dispatcher_tells(world: World) -> None:
 
 async def test_who_asks_often_shares_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Consoles and `top` ask every second or two; Redis is not asked for each of them."""
+    monkeypatch.setattr("router.services.statistics._ANSWERS_KEPT_SECONDS", 3600.0)
     statistics, asked = statistics_of(world), []
     read = Statistics._read_minutes
 

@@ -165,9 +165,9 @@ async def test_at_the_last_moment(world: World, pem: str, here: Process, client_
     for turn in range(8):
         process = Process(world, pem, SHORT)
         async with process.sockets.open(LOGIN, f"turn-{turn}") as socket:
-            talk = asyncio.create_task(said(socket))
             shown = socket.shown
             await here.sync.handshake(LOGIN, shown, key)
+            talk = asyncio.create_task(said(socket))
             await asyncio.sleep(0.37 + turn * 0.003)
             acked = await outcome(here.sync.authenticate(LOGIN, shown, password, "sha1"))
             told = await asyncio.wait_for(talk, 20)

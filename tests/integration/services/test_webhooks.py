@@ -49,6 +49,15 @@ class Office:
         return [url for url, _ in self.posted]
 
 
+async def posts(office: Office, count: int) -> None:
+    """Waits until so many are posted, answered or not."""
+    for _ in range(2000):
+        if len(office.posted) >= count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{len(office.posted)} were posted of {count}")
+
+
 class Keys:
     """One key for all."""
 
@@ -271,6 +280,7 @@ async def test_stopped_in_the_middle(scene: Scene) -> None:
     quick = scene.office.gates["https://quick.example/"] = asyncio.Event()
     scene.office.gates["https://slow.example/"] = asyncio.Event()
     await scene.courier._begin()
+    await posts(scene.office, 2)
     asyncio.get_running_loop().call_later(0.05, quick.set)
     await scene.courier.stop(0.5)
 
@@ -287,7 +297,7 @@ async def test_a_late_word_changes_nothing(scene: Scene) -> None:
     gate = scene.office.gates["https://a.example/hook"] = asyncio.Event()
     scene.office.answer = lambda url: Outcome(None, "broken off")
     await scene.courier._begin()
-    await asyncio.sleep(0.05)
+    await posts(scene.office, 1)
     scene.clock.advance(RULES.timeout_seconds + 10.0)
     slow, scene.office.gates = scene.office, {}
     scene.office = Office()

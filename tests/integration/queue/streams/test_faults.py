@@ -98,9 +98,10 @@ def test_a_flush(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
             servers.wait_until(lambda: "q" in _queues(server), "the consumer is there")
             publish(publisher, range(3))
             servers.wait_until(lambda: len(worker.got) == 3, "they come")
+            bindings = connect(server.url).channel()
             with server.client() as client:
                 client.flushall()
-            servers.wait_until(lambda: "q" in _queues(server), "it is declared again")
+            servers.wait_until(lambda: ("q", "ex", "key") in bindings.list_bindings(), "it is declared again")
             publish(publisher, range(3, 6))
             connect(server.url).Producer().publish(6, exchange="ex", routing_key="key")
             servers.wait_until(lambda: len(worker.got) == 7, "they come again")

@@ -245,12 +245,12 @@ def test_no_delivery_limit(channel: Any) -> None:
 @pytest.mark.parametrize("dead_letters", [False, True])
 def test_expired(channel: Any, by: str, dead_letters: bool) -> None:
     """A message past its time is not delivered: dropped, or a dead letter; one within its time is."""
-    arguments: dict[str, Any] = {"x-message-ttl": 100} if by == "x-message-ttl" else {}
+    arguments: dict[str, Any] = {"x-message-ttl": 2000} if by == "x-message-ttl" else {}
     if dead_letters:
         arguments |= {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "graves"}
     Queue("q", queue_arguments=arguments)(channel).declare()
     Producer(channel).publish("late", routing_key="q", expiration=0.1 if by == "expiration" else None)
-    time.sleep(0.3)
+    time.sleep(0.3 if by == "expiration" else 2.2)
     Producer(channel).publish("good", routing_key="q", expiration=60)
     message = channel.basic_get("q")
     channel.flush_acks()
