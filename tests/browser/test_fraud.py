@@ -36,7 +36,7 @@ def test_block_and_lift(console: Console) -> None:
     refused = send(console, f"{_PREFIX}7003")
     assert (503, False) == (refused.status_code, "pumping" in refused.text)
     assert 200 == send(console, "+213661280099").status_code
-    page.reload()
+    wait_for(lambda: page.reload() and page.locator("#prefixes").count(), "the prefix to be judged")
     expect(page.locator("#prefixes")).to_contain_text("+21366128")
     shot(page, "fraud")
     page.on("dialog", lambda dialog: dialog.accept())
