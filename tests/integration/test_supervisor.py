@@ -231,12 +231,12 @@ def test_restarts_what_was_killed(folder: Folder) -> None:
 
     async def story(supervisor: Supervisor) -> None:
         await until(lambda: folder.begun("stays") and folder.begun("dies"))
-        stays = supervisor.pids["stays"]
+        stays = await pid_of(supervisor, "stays")
         for round_ in range(1, 5):
-            pids.append(supervisor.pids["dies"])
+            pids.append(await pid_of(supervisor, "dies"))
             os.kill(pids[-1], signal.SIGKILL)
             await until(partial(folder.has_begun, "dies", round_ + 1))
-        pids.append(supervisor.pids["dies"])
+        pids.append(await pid_of(supervisor, "dies"))
 
         assert stays == supervisor.pids["stays"]
         assert supervisor.restarts == {"stays": 0, "dies": 4}
@@ -257,7 +257,7 @@ def test_many_kills_are_no_failed_starts(folder: Folder) -> None:
     async def story(supervisor: Supervisor) -> None:
         for round_ in range(1, 7):
             await until(partial(folder.has_begun, "dies", round_))
-            os.kill(supervisor.pids["dies"], signal.SIGKILL)
+            os.kill(await pid_of(supervisor, "dies"), signal.SIGKILL)
         await until(lambda: folder.begun("dies") == 7)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -271,7 +271,7 @@ def test_backoff_begins_anew(folder: Folder) -> None:
     async def story(supervisor: Supervisor) -> None:
         for round_ in range(1, 4):
             await until(partial(folder.has_begun, "dies", round_))
-            os.kill(supervisor.pids["dies"], signal.SIGKILL)
+            os.kill(await pid_of(supervisor, "dies"), signal.SIGKILL)
         await until(lambda: folder.begun("dies") == 4)
 
     with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
@@ -373,6 +373,12 @@ def test_error_of_on_ready(folder: Folder) -> None:
     with pytest.raises(LookupError, match="on_ready"):
         run(nothing_until_over, [folder.child("role")], on_ready)
     assert folder.events() == ["begin role", "end role"]
+
+
+async def pid_of(supervisor: Supervisor, name: str) -> int:
+    """A child may have begun before the supervisor hears that it was started."""
+    await until(lambda: name in supervisor.pids)
+    return supervisor.pids[name]
 
 
 async def nothing_until_over(supervisor: Supervisor) -> None:
