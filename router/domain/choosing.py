@@ -30,7 +30,7 @@ class Chooser:
         """A seed for a pending message, or none; what is chosen counts in the copy at once, so that the next choice sees it."""
         choice = self.directory.find(self.need(message, now), now)
         if choice.seed is not None:
-            self.directory.reserve(choice.seed.id, message.parts, now)
+            self.directory.take(choice, message.parts, now)
             if message.handed_over:
                 self._budget.failover()
             else:

@@ -62,6 +62,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     seed: Seed | None = None
     score: float = 0.0
+    slot: int = -1
+    """Where the seed stands in the directory."""
     even: tuple[tuple[float, int], ...] = ()
     """The other candidates that were as good, score and slot: this one was idle longest."""
     beaten: tuple[tuple[float, int], ...] = ()
@@ -189,7 +191,7 @@ def _best(eligible: list[tuple[float, int]], standings: Standings, rules: Rules,
     beaten = tuple(eligible[len(even) + 1 :])
     score, slot = chosen
     return Choice(
-        seed=standings.seeds[slot], score=score, even=tuple(even), beaten=beaten,
+        seed=standings.seeds[slot], slot=slot, score=score, even=tuple(even), beaten=beaten,
         next=standings.ids[beaten[0][1]] if beaten else "", passed_over=passed_over,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from router.domain.directory import Directory
 from router.domain.rules import Rules
 from router.domain.seed import Seed
 from router.domain.selection import Choice, Need, choose_seed, why_not
@@ -39,3 +40,10 @@ def choose(fleet: Iterable[Seed], need: Need, now: float, rules: Rules) -> tuple
     standings = standings_of(fleet, now, rules)
     candidates = Counted(*range(len(standings)))
     return choose_seed(candidates, standings, need, now, rules), candidates.drawn
+
+
+def give(directory: Directory, seed_id: str, parts: int, now: float = 0.0) -> None:
+    """As if this seed had been chosen there."""
+    slot = directory._standings.slot(seed_id)
+    assert slot is not None, seed_id
+    directory.take(Choice(slot=slot), parts, now)

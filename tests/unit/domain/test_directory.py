@@ -14,6 +14,7 @@ from router.domain.directory import LOOKS, Directory
 from router.domain.rules import Policy, Rules
 from router.domain.seed import Quota, Seed
 from router.domain.selection import Need, why_not
+from tests.unit.domain.standings import give
 
 NOW = 10_000.0
 RULES = Rules(pace_seconds=1.0)
@@ -48,7 +49,7 @@ def turns_of(fleet: Directory, need: Need, turns: int) -> list[str | None]:
         served.append(choice.seed.id if choice.seed else None)
         if choice.seed:
             idle = msgspec.structs.replace(choice.seed)
-            fleet.reserve(idle.id, 1, now)
+            give(fleet, idle.id, 1, now)
             fleet.update(idle, now)
     return served
 
@@ -157,7 +158,7 @@ def test_cross_carrier() -> None:
 
     assert fleet.ready(DJEZZY, NOW) == 2
     assert found(fleet) == "d"
-    fleet.reserve("d", 1)
+    give(fleet, "d", 1)
     choice = fleet.find(NEED, NOW)
     assert choice.seed is fleet.get("m")
     assert not choice.on_net
@@ -199,13 +200,13 @@ def test_carrier_change() -> None:
 def test_reserve() -> None:
     """What was just given to a seed counts at once, in parts, until the store is read again."""
     fleet = directory(seed("a"))
-    fleet.reserve("a", 4)
+    give(fleet, "a", 4)
     reserved = fleet.get("a")
 
     assert reserved is not None
     assert (reserved.in_flight, reserved.used) == (4, (4, 4, 4))
     assert found(fleet) == "a"
-    fleet.reserve("a", 1)
+    give(fleet, "a", 1)
     assert found(fleet) is None
     assert fleet.ready(DJEZZY, NOW) == 0
     fleet.update(seed("a", in_flight=4), NOW)
@@ -230,7 +231,7 @@ def test_probe() -> None:
     assert fleet.ready(DJEZZY, NOW + 14.9) == 0
     assert fleet.ready(DJEZZY, NOW + 15.0) == 1
     assert found(fleet, now=NOW + 15.0) == "a"
-    fleet.reserve("a", 1)
+    give(fleet, "a", 1)
     assert found(fleet, now=NOW + 15.0) is None
 
 
@@ -266,7 +267,7 @@ def test_freshest() -> None:
     order = []
     for _ in range(3):
         order.append(found(fleet))
-        fleet.reserve(order[-1] or "", 5)
+        give(fleet, order[-1] or "", 5)
 
     assert order == ["1s ago", "2s ago", "3s ago"]
     assert found(fleet) is None
@@ -288,7 +289,7 @@ def test_round_robin() -> None:
     turns = []
     for turn in range(7):
         turns.append(found(fleet))
-        fleet.reserve(turns[-1] or "", 1)
+        give(fleet, turns[-1] or "", 1)
         pinging = "bc"[turn % 2]
         known = fleet.get(pinging)
         assert known is not None
@@ -326,7 +327,7 @@ def test_what_was_just_given_is_seen_at_once() -> None:
         assert choice.seed is not None
         order.append((choice.seed.id, choice.seed.in_flight))
         assert choice.score == choice.seed.score(RULES)
-        fleet.reserve(choice.seed.id, 1, NOW)
+        fleet.take(choice, 1, NOW)
 
     assert {("b", 0), ("b", 1), ("a", 0)} < set(order)
     assert {"a", "b"} == {seed_id for seed_id, _ in order}
@@ -382,7 +383,7 @@ def test_own_seeds_first(policy: Policy) -> None:
 
     assert found(fleet, need()) == "own"
     assert (found(fleet, need(account="ac_2")) or "").startswith("s")
-    fleet.reserve("own", 5)
+    give(fleet, "own", 5)
     choice = fleet.find(need(), NOW)
     assert choice.seed in shared
     assert choice.on_net
@@ -437,7 +438,7 @@ def test_groups() -> None:
     assert found(fleet, need(only="d", sim=2, carrier="", country="")) == "d.2"
     assert found(fleet, need(only="e", sim=2)) is None
     assert found(fleet, need(only="g")) is None
-    fleet.reserve("d.1", 5)
+    give(fleet, "d.1", 5)
     fleet.update(phone("d.2", "d", 2, MOBILIS, account="ac_1", enabled=False), NOW)
     assert found(fleet, need(only="d")) is None
     assert found(fleet, need(only="ac_1")) == "e.1"
@@ -520,7 +521,7 @@ def test_rest() -> None:
     assert not fleet.heard("d.1", NOW + 29.9)
     assert fleet.ready(DJEZZY, NOW + 30) == fleet.ready("@d", NOW + 30) == 1
     assert found(fleet, now=NOW + 30) == "d.1"
-    fleet.reserve("d.1", 1, NOW + 30)
+    give(fleet, "d.1", 1, NOW + 30)
     assert found(fleet, now=NOW + 59.9) is None
     assert found(fleet, now=NOW + 60) == "d.1"
 
@@ -590,7 +591,7 @@ def test_filling_a_fleet(looks: Counter[str]) -> None:
     """A fleet is filled to its last place, each seed leaving when it is full, and nobody is given more than fits."""
     fleet = directory(*(seed(str(number)) for number in range(50)))
     for _ in range(50 * 5):
-        fleet.reserve(found(fleet) or "", 1)
+        give(fleet, found(fleet) or "", 1)
 
     assert found(fleet) is None
     assert {each.in_flight for each in fleet.seeds()} == {5}
@@ -718,7 +719,7 @@ class AgainstBruteForce(RuleBasedStateMachine):
             assert {names[slot] for _, slot in choice.even} == even - {choice.seed.id}
             assert {names[slot] for _, slot in choice.beaten} == scores.keys() - even
         if takes_it:
-            self.directory.reserve(choice.seed.id, parts, self.now)
+            self.directory.take(choice, parts, self.now)
             self.given_at[choice.seed.id] = self.now
             known = self.fleet[choice.seed.id]
             known.in_flight += parts

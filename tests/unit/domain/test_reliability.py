@@ -11,6 +11,7 @@ from router.domain.reliability import History, Probe
 from router.domain.rules import Rules
 from router.domain.seed import Seed
 from router.domain.selection import Need
+from tests.unit.domain.standings import give
 from tests.unit.domain.test_lots import message
 
 NOW = 1_000_000.0
@@ -196,7 +197,7 @@ def test_a_seed_that_is_full_is_not_looked_at_again_and_again() -> None:
     """A copy that only the reservation has filled leaves the ready ones when it is met, as in every pool."""
     directory = Directory(RULES)
     directory.update(ready_seed("1"), NOW)
-    directory.reserve("1", 5, NOW)
+    give(directory, "1", 5, NOW)
 
     assert None is directory.find(a_need("1"), NOW).seed
     assert 0 == directory.ready("@=1", NOW)

@@ -12,7 +12,7 @@ from router.domain.rules import Rules
 from router.domain.seed import Quota, Seed
 from router.domain.selection import Need, choose_seed, why_not
 from router.domain.standing import NOT_FREE, Standings
-from tests.unit.domain.standings import standings_of
+from tests.unit.domain.standings import give, standings_of
 
 NOW = 10_000.0
 RULES = Rules(pace_seconds=1.0, choices=3)
@@ -260,7 +260,7 @@ class RowsAndRecords(RuleBasedStateMachine):
     @rule(data=st.data(), parts=st.integers(1, 3))
     def reserve(self, data: st.DataObject, parts: int) -> None:
         known = data.draw(st.sampled_from(sorted(each.id for each in self.directory.seeds())))
-        self.directory.reserve(known, parts, self.now)
+        give(self.directory, known, parts, self.now)
         self.given_at[known] = self.now
 
     @rule(
@@ -285,7 +285,7 @@ class RowsAndRecords(RuleBasedStateMachine):
         if choice.seed is None:
             return
         names = self.standings.ids
-        found = {choice.seed.id: choice.score} | {names[slot]: score for score, slot in (*choice.even, *choice.beaten)}
+        found = {names[slot]: score for score, slot in ((choice.score, choice.slot), *choice.even, *choice.beaten)}
         assert {self.standings.ids[slot]: pytest.approx(self.score(slot)) for slot in able} == found
         enough = min(found.values()) + self.rules.even_score
         even = {seed_id for seed_id, score in found.items() if score <= enough}
