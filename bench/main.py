@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
 import msgspec
 
@@ -51,13 +52,22 @@ def run(name: str, arguments: Sequence[str] = ()) -> int:
 
 @contextlib.contextmanager
 def _stopped_in_order() -> Iterator[None]:
-    """SIGTERM ends a bench as Ctrl-C does: what it started (Redis is in a session of its own) ends with it."""
+    """SIGTERM ends a bench as Ctrl-C does: what it started (Redis is in a session of its own) ends with it.
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    While a loop runs, Ctrl-C is asyncio's, which cancels: an exception raised just here could be lost in a callback of the garbage
+    collector. asyncio leaves it alone where it is ignored, as in the background of a script; here it is not.
+    """
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, frame: FrameType | None) -> None:
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        assert callable(ctrl_c)
+        ctrl_c(number, frame)
+
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)
