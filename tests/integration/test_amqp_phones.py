@@ -166,7 +166,9 @@ def sim_of(place: QueueOfSeed) -> SimQueue:
 
 
 @pytest.fixture
-async def scene(redis_url: str, url: str, tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(redis_url: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """Its broker has the policy, however slow it is to prove it."""
+    monkeypatch.setattr("router.queue.amqp_phones._PROOF_SECONDS", 15.0)
     made = Scene(redis_url, url, tmp_path)
     yield made
     await made.close()
