@@ -4,7 +4,6 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
 
 import msgspec
 
@@ -58,10 +57,8 @@ def _stopped_in_order() -> Iterator[None]:
     collector. asyncio leaves it alone where it is ignored, as in the background of a script; here it is not.
     """
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        ctrl_c = signal.getsignal(signal.SIGINT)
-        assert callable(ctrl_c)
-        ctrl_c(number, frame)
+    def stop(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
 
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
     signal.signal(signal.SIGINT, signal.default_int_handler)

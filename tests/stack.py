@@ -110,8 +110,7 @@ class Stack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
-        for role, code in failed.items():
-            raise AssertionError(f"the {role} had ended with {code} (log: {self.log(role)[-2000:]})")
+        assert not failed, {role: (code, self.log(role)[-2000:]) for role, code in failed.items()}
 
     @property
     def operator_token(self) -> str:
